@@ -1,0 +1,2 @@
+//! cassandra-sink
+fn main() {}

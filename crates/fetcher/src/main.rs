@@ -1,0 +1,2 @@
+//! fetcher
+fn main() {}

@@ -1,0 +1,2 @@
+//! local-servers
+fn main() {}

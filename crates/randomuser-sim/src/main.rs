@@ -1,0 +1,2 @@
+//! randomuser-sim
+fn main() {}

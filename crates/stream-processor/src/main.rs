@@ -1,0 +1,2 @@
+//! stream-processor
+fn main() {}
