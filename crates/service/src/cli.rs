@@ -1,0 +1,17 @@
+//! Arguments that every binary takes.
+
+use std::path::PathBuf;
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CommonArgs {
+    /// Configuration file; may be given more than once, later files win
+    #[arg(
+        long = "config",
+        value_name = "FILE",
+        env = "PIPELINE_CONFIG",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub config: Vec<PathBuf>,
+}
