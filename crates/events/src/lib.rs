@@ -1,1 +1,13 @@
-//! events
+//! Avro on Kafka: the schemas that are ours, Confluent's wire format, and the Schema Registry.
+//!
+//! The schema of `users.raw` is made by the relay from PostgreSQL's own description of the table; that of
+//! `users.processed` is [`schemas::USERS_PROCESSED`]. Subjects follow TopicNameStrategy.
+
+pub mod cache;
+pub mod meta;
+pub mod registry;
+pub mod schemas;
+pub mod wire;
+
+pub use cache::SchemaCache;
+pub use registry::{Registry, RegistryConfig, RegistryError};

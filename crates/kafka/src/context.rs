@@ -1,0 +1,72 @@
+//! librdkafka's log lines, kept from flooding ours.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
+
+/// Passes at most one line a second on: a broker that is away makes librdkafka write hundreds.
+#[derive(Debug, Default)]
+pub struct LoggedContext {
+    throttle: Throttle,
+}
+
+/// Lets one event through every second and counts the rest.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    state: Mutex<(Option<Instant>, u64)>,
+}
+
+impl Throttle {
+    /// `Some(n)` if this event may pass, n events having been held back since the last that did.
+    pub fn pass(&self) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (last, held) = &mut *state;
+        if last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
+            *held += 1;
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(std::mem::take(held))
+    }
+}
+
+impl LoggedContext {
+    fn forward(&self, level: RDKafkaLogLevel, text: &str) {
+        let Some(held_back) = self.throttle.pass() else { return };
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!(held_back, "librdkafka: {text}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                tracing::info!(held_back, "librdkafka: {text}")
+            }
+            RDKafkaLogLevel::Debug => tracing::debug!(held_back, "librdkafka: {text}"),
+        }
+    }
+}
+
+impl ClientContext for LoggedContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.forward(level, &format!("{facility} {message}"));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.forward(RDKafkaLogLevel::Warning, &format!("{error}: {reason}"));
+    }
+}
+
+impl ConsumerContext for LoggedContext {}
+
+impl ProducerContext<NoCustomPartitioner> for LoggedContext {
+    type DeliveryOpaque = ();
+
+    // A record that can't be delivered fails its transaction, and the commit reports it.
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}

@@ -1,0 +1,72 @@
+//! Dead letters: records that could not be processed, kept with their bytes and where they came from.
+//!
+//! A dead letter has the key, value and headers of the record it stands for, and the headers named here. Redriving
+//! it to its source topic is sending key, value and the first headers again.
+
+use chrono::{SecondsFormat, Utc};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+
+/// Topic of the record.
+pub const SOURCE_TOPIC: &str = "dlq.source.topic";
+/// Its partition.
+pub const SOURCE_PARTITION: &str = "dlq.source.partition";
+/// Its offset.
+pub const SOURCE_OFFSET: &str = "dlq.source.offset";
+/// Its timestamp, in milliseconds since the epoch; absent if it had none.
+pub const SOURCE_TIMESTAMP: &str = "dlq.source.timestamp";
+/// Kind of failure, from the closed set of the service.
+pub const ERROR_KIND: &str = "dlq.error.kind";
+/// What went wrong, for people.
+pub const ERROR_MESSAGE: &str = "dlq.error.message";
+/// The service that gave up.
+pub const SERVICE: &str = "dlq.service";
+/// When it gave up, RFC 3339 in UTC.
+pub const TIME: &str = "dlq.time";
+/// How many times the record has been given up, from 1.
+pub const ATTEMPT: &str = "dlq.attempt";
+
+/// Longest message that is kept, in bytes: it may quote the record.
+const MESSAGE_LIMIT: usize = 1024;
+
+/// The dead-letter topic of a topic.
+#[must_use]
+pub fn topic(source: &str) -> String {
+    format!("{source}.dlq")
+}
+
+/// The headers of the dead letter for `record`.
+#[must_use]
+pub fn headers(record: &BorrowedMessage<'_>, service: &str, kind: &str, message: &str) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new();
+    let mut attempt = 1_u32;
+    for header in record.headers().into_iter().flat_map(|headers| headers.iter()) {
+        if header.key == ATTEMPT {
+            attempt = number(header.value).map_or(attempt, |last| last.saturating_add(1));
+        } else if !header.key.starts_with("dlq.") {
+            headers = headers.insert(Header { key: header.key, value: header.value });
+        }
+    }
+    let mut end = message.len().min(MESSAGE_LIMIT);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    headers = text(headers, SOURCE_TOPIC, record.topic());
+    headers = text(headers, SOURCE_PARTITION, &record.partition().to_string());
+    headers = text(headers, SOURCE_OFFSET, &record.offset().to_string());
+    if let Some(timestamp) = record.timestamp().to_millis() {
+        headers = text(headers, SOURCE_TIMESTAMP, &timestamp.to_string());
+    }
+    headers = text(headers, ERROR_KIND, kind);
+    headers = text(headers, ERROR_MESSAGE, message.get(..end).unwrap_or_default());
+    headers = text(headers, SERVICE, service);
+    headers = text(headers, TIME, &Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true));
+    text(headers, ATTEMPT, &attempt.to_string())
+}
+
+fn text(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
+    headers.insert(Header { key, value: Some(value) })
+}
+
+fn number(value: Option<&[u8]>) -> Option<u32> {
+    std::str::from_utf8(value?).ok()?.parse().ok()
+}

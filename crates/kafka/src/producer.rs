@@ -1,0 +1,204 @@
+//! A transactional producer whose failures say what must be done about them.
+//!
+//! Kafka's transactions can tear or lose writes when a producer goes on after an indefinite error (Jepsen's report
+//! on Bufstream 0.1.0, 2024; closed on the broker's side by KIP-890). So after anything but a clean abort the
+//! producer is thrown away: a new one takes a new epoch, and its user reads back what was committed.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::ToBytes;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use crate::config::KafkaConfig;
+use crate::context::LoggedContext;
+
+/// Bound of one call to the broker: longer than a broker's restart, shorter than a shutdown's patience.
+const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// What follows from a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Abort the transaction; the same producer can begin the next one.
+    Abort,
+    /// Drop the producer, make a new one, and read back what was committed: the outcome is not known.
+    Restart,
+    /// Another producer with the same transactional id has taken over: stop at once, write nothing more.
+    Fenced,
+}
+
+/// A step of a transaction that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("Kafka transaction of {id}: {step} failed")]
+pub struct TransactionError {
+    id: String,
+    step: &'static str,
+    /// What follows.
+    pub remedy: Remedy,
+    source: Box<KafkaError>,
+}
+
+/// A producer with a transactional id, used from one thread.
+pub struct TransactionalProducer {
+    producer: BaseProducer<LoggedContext>,
+    id: String,
+}
+
+impl TransactionalProducer {
+    /// A producer that is not initialised yet. `settings` are librdkafka's, over the pipeline's own.
+    ///
+    /// `transaction_timeout` is when the broker aborts a transaction whose producer died: until then readers of the
+    /// partition wait.
+    ///
+    /// # Errors
+    /// librdkafka does not take the settings.
+    pub fn new(
+        kafka: &KafkaConfig,
+        id: &str,
+        transaction_timeout: Duration,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, TransactionError> {
+        let timeout = transaction_timeout.as_millis().to_string();
+        let mut all = vec![
+            ("transactional.id", id),
+            ("transaction.timeout.ms", timeout.as_str()),
+            // As Java clients place keys, so that topics can be joined and repartitioned by either.
+            ("partitioner", "murmur2_random"),
+            ("compression.type", "lz4"),
+            ("linger.ms", "1"),
+            ("batch.size", "262144"),
+            ("queue.buffering.max.kbytes", "32768"),
+        ];
+        all.extend_from_slice(settings);
+        let producer = kafka
+            .client(id, &all)
+            .create_with_context(LoggedContext::default())
+            .map_err(|source| Self::failure(id, "creation", source))?;
+        Ok(Self { producer, id: id.to_owned() })
+    }
+
+    /// Takes the transactional id over: fences its last holder, and waits until that one's transaction is aborted
+    /// or completed. Blocks 8 s at the most.
+    ///
+    /// # Errors
+    /// With [`Remedy::Restart`] while the broker is away.
+    pub fn init(&self) -> Result<(), TransactionError> {
+        self.producer.init_transactions(CALL_TIMEOUT).map_err(|source| self.error("init", source))
+    }
+
+    /// Begins a transaction; local, does not block.
+    ///
+    /// # Errors
+    /// The producer was fenced, or a transaction is open already.
+    pub fn begin(&self) -> Result<(), TransactionError> {
+        self.producer.begin_transaction().map_err(|source| self.error("begin", source))
+    }
+
+    /// Queues a record. While the queue is full it waits, which is the back pressure of everything upstream.
+    ///
+    /// # Errors
+    /// The record is too large, the producer was fenced, or the queue stays full for 8 s.
+    pub fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
+        &self,
+        record: BaseRecord<'_, K, V>,
+    ) -> Result<(), TransactionError> {
+        let mut record = record;
+        let mut full_since = None;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((error, returned)) => {
+                    let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+                    let since = *full_since.get_or_insert_with(Instant::now);
+                    if !full || since.elapsed() > CALL_TIMEOUT {
+                        return Err(self.error("send", error));
+                    }
+                    record = returned;
+                    self.producer.poll(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+
+    /// Serves delivery reports; call it now and then while sending.
+    pub fn poll(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Adds the consumer's positions to the transaction. Each offset is that of the next record to read.
+    ///
+    /// # Errors
+    /// The group has moved on to another generation ([`Remedy::Abort`]), or as for [`Self::commit`].
+    pub fn send_offsets(
+        &self,
+        offsets: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), TransactionError> {
+        self.producer
+            .send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
+            .map_err(|source| self.error("send offsets", source))
+    }
+
+    /// Commits: on success everything sent since [`Self::begin`] is readable.
+    ///
+    /// # Errors
+    /// Nothing was committed with [`Remedy::Abort`]; with [`Remedy::Restart`] it is not known.
+    pub fn commit(&self) -> Result<(), TransactionError> {
+        // rust-rdkafka's own flush polls 100 ms at a time and does not return early, so nothing may be in flight
+        // when it is called.
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.producer.poll(Duration::from_millis(1));
+        }
+        self.producer.commit_transaction(CALL_TIMEOUT).map_err(|source| self.error("commit", source))
+    }
+
+    /// Aborts: nothing sent since [`Self::begin`] will ever be read by a `read_committed` consumer.
+    ///
+    /// # Errors
+    /// The broker is away or the producer was fenced.
+    pub fn abort(&self) -> Result<(), TransactionError> {
+        self.producer.abort_transaction(CALL_TIMEOUT).map_err(|source| self.error("abort", source))
+    }
+
+    /// The transactional id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn error(&self, step: &'static str, source: KafkaError) -> TransactionError {
+        Self::failure(&self.id, step, source)
+    }
+
+    fn failure(id: &str, step: &'static str, source: KafkaError) -> TransactionError {
+        TransactionError { id: id.to_owned(), step, remedy: remedy(&source), source: Box::new(source) }
+    }
+}
+
+impl std::fmt::Debug for TransactionalProducer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransactionalProducer").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn remedy(error: &KafkaError) -> Remedy {
+    let fenced = matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::InvalidProducerEpoch
+        )
+    );
+    match error {
+        _ if fenced => Remedy::Fenced,
+        KafkaError::Transaction(inner) if inner.is_fatal() => Remedy::Restart,
+        KafkaError::Transaction(inner) if inner.txn_requires_abort() => Remedy::Abort,
+        // The record never left: too large, or its topic does not exist.
+        KafkaError::MessageProduction(_) => Remedy::Abort,
+        _ => Remedy::Restart,
+    }
+}
