@@ -12,7 +12,7 @@ use crate::admin::{AdminServer, BindError};
 use crate::cli::CommonArgs;
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
-use crate::shutdown::{Tasks, on_signal};
+use crate::shutdown::{DEADLINE, Tasks, on_signal};
 use crate::telemetry;
 
 /// Exit code for a configuration that can't be used.
@@ -114,7 +114,7 @@ fn supervise<C>(
     let outcome = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         on_signal(shutdown.clone())?;
-        let tasks = Tasks::new(shutdown.clone());
+        let tasks = Tasks::new(shutdown.clone(), DEADLINE);
         let context =
             Context { health: Health::default(), tasks: tasks.clone(), shutdown: shutdown.clone(), metrics };
         let started = start(config, context).await;

@@ -13,13 +13,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::BoxError;
 
-/// How long tasks may take to end after the shutdown began.
+/// How long a service's tasks may take to end after the shutdown began.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The tasks of one service. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     tracker: TaskTracker,
+    deadline: Duration,
     first_failure: Arc<Mutex<Option<TaskError>>>,
     shutdown: CancellationToken,
 }
@@ -45,15 +46,16 @@ pub enum TaskError {
         source: JoinError,
     },
     /// Tasks did not end in time.
-    #[error("tasks still ran {} s after the shutdown began: they were abandoned", DEADLINE.as_secs())]
-    Deadline,
+    #[error("tasks still ran {} s after the shutdown began: they were abandoned", .0.as_secs())]
+    Deadline(Duration),
 }
 
 impl Tasks {
-    /// No tasks yet; `shutdown` is cancelled by the first failure.
+    /// No tasks yet; `shutdown` is cancelled by the first failure. `deadline` is how long tasks may take to end
+    /// after that.
     #[must_use]
-    pub fn new(shutdown: CancellationToken) -> Self {
-        Self { tracker: TaskTracker::new(), first_failure: Arc::default(), shutdown }
+    pub fn new(shutdown: CancellationToken, deadline: Duration) -> Self {
+        Self { tracker: TaskTracker::new(), deadline, first_failure: Arc::default(), shutdown }
     }
 
     /// Starts a task. It must end soon after the shutdown token is cancelled.
@@ -82,7 +84,7 @@ impl Tasks {
         self.tracker.close();
         let overdue = async {
             self.shutdown.cancelled().await;
-            tokio::time::sleep(DEADLINE).await;
+            tokio::time::sleep(self.deadline).await;
         };
         let in_time = tokio::select! {
             () = self.tracker.wait() => true,
@@ -91,7 +93,7 @@ impl Tasks {
         match self.lock().take() {
             Some(failure) => Err(failure),
             None if in_time => Ok(()),
-            None => Err(TaskError::Deadline),
+            None => Err(TaskError::Deadline(self.deadline)),
         }
     }
 
@@ -139,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_failure_stops_the_rest() {
         let shutdown = CancellationToken::new();
-        let tasks = Tasks::new(shutdown.clone());
+        let tasks = Tasks::new(shutdown.clone(), Duration::from_millis(50));
         let token = shutdown.clone();
         tasks.spawn("patient", async move {
             token.cancelled().await;
@@ -151,12 +153,12 @@ mod tests {
         assert!(shutdown.is_cancelled());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_task_that_does_not_stop_is_abandoned() {
         let shutdown = CancellationToken::new();
-        let tasks = Tasks::new(shutdown.clone());
+        let tasks = Tasks::new(shutdown.clone(), Duration::from_millis(50));
         tasks.spawn("stuck", std::future::pending::<Result<(), BoxError>>());
         shutdown.cancel();
-        assert!(matches!(tasks.join().await, Err(TaskError::Deadline)));
+        assert!(matches!(tasks.join().await, Err(TaskError::Deadline(_))));
     }
 }
