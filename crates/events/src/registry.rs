@@ -2,6 +2,8 @@
 //!
 //! Its errors are sorted by what a caller must do: wait, treat the record as poison, or stop.
 
+mod subjects;
+
 use std::time::Duration;
 
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
@@ -135,26 +137,6 @@ impl Registry {
                 code => self.classify(error, code, format!("the schema of {subject}")),
             }),
         }
-    }
-
-    /// Sets what changes of the subject's schema are allowed, such as `BACKWARD_TRANSITIVE`.
-    ///
-    /// # Errors
-    /// The registry is away or does not know the level.
-    pub async fn set_compatibility(&self, subject: &str, level: &str) -> Result<(), RegistryError> {
-        let url = format!("{}/config/{subject}", self.url.as_str().trim_end_matches('/'));
-        let request = self.client.put(url).json(&serde_json::json!({ "compatibility": level }));
-        let response = request.send().await.map_err(|source| self.unavailable(source))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        let message = response.text().await.map_err(|source| self.unavailable(source))?;
-        if status.is_server_error() {
-            return Err(self.unavailable(format!("{status}: {message}")));
-        }
-        let what = format!("compatibility {level} for {subject}");
-        Err(RegistryError::Refused { url: self.url.clone(), what, message: format!("{status}: {message}") })
     }
 
     fn classify(&self, error: SRCError, code: Option<u32>, what: String) -> RegistryError {

@@ -1,2 +1,7 @@
-//! pipeline
-fn main() {}
+//! The operator's command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pipeline::main()
+}

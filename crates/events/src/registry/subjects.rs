@@ -1,0 +1,96 @@
+//! Questions about subjects and their compatibility.
+
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Registry, RegistryError};
+
+impl Registry {
+    /// Sets what changes of the subject's schema are allowed, such as `BACKWARD_TRANSITIVE`. The subject need not
+    /// exist yet.
+    ///
+    /// # Errors
+    /// The registry is away or does not know the level.
+    pub async fn set_compatibility(&self, subject: &str, level: &str) -> Result<(), RegistryError> {
+        self.put_compatibility(&format!("config/{subject}"), subject, level).await
+    }
+
+    /// The same for all subjects that have none of their own.
+    ///
+    /// # Errors
+    /// As [`Registry::set_compatibility`].
+    pub async fn set_global_compatibility(&self, level: &str) -> Result<(), RegistryError> {
+        self.put_compatibility("config", "all subjects", level).await
+    }
+
+    /// What is set for the subject itself; `None` if nothing is.
+    ///
+    /// # Errors
+    /// The registry is away or refuses the question.
+    pub async fn compatibility(&self, subject: &str) -> Result<Option<String>, RegistryError> {
+        self.get_compatibility(&format!("config/{subject}"), subject).await
+    }
+
+    /// What is set for all subjects.
+    ///
+    /// # Errors
+    /// As [`Registry::compatibility`].
+    pub async fn global_compatibility(&self) -> Result<Option<String>, RegistryError> {
+        self.get_compatibility("config", "all subjects").await
+    }
+
+    /// The id under which the subject has this very schema; `None` if it has not.
+    ///
+    /// # Errors
+    /// The registry is away or refuses the schema.
+    pub async fn id_of(&self, subject: &str, schema: &str) -> Result<Option<u32>, RegistryError> {
+        let request = self.client.post(self.path(&format!("subjects/{subject}")));
+        let request = request.json(&json!({ "schema": schema }));
+        let answer = self.ask(request, || format!("the schema of {subject}")).await?;
+        Ok(answer.and_then(|answer| answer.get("id")?.as_u64()?.try_into().ok()))
+    }
+
+    async fn put_compatibility(&self, path: &str, whose: &str, level: &str) -> Result<(), RegistryError> {
+        let what = || format!("compatibility {level} for {whose}");
+        let request = self.client.put(self.path(path)).json(&json!({ "compatibility": level }));
+        match self.ask(request, what).await? {
+            Some(_) => Ok(()),
+            None => Err(self.refused(what(), "not found".to_owned())),
+        }
+    }
+
+    async fn get_compatibility(&self, path: &str, whose: &str) -> Result<Option<String>, RegistryError> {
+        let request = self.client.get(self.path(path));
+        let answer = self.ask(request, || format!("the compatibility of {whose}")).await?;
+        Ok(answer.and_then(|answer| Some(answer.get("compatibilityLevel")?.as_str()?.to_owned())))
+    }
+
+    /// The answer's document; `None` for 404.
+    async fn ask(
+        &self,
+        request: RequestBuilder,
+        what: impl FnOnce() -> String,
+    ) -> Result<Option<Value>, RegistryError> {
+        let response = request.send().await.map_err(|source| self.unavailable(source))?;
+        let status = response.status();
+        if status.is_success() {
+            return response.json().await.map(Some).map_err(|source| self.unavailable(source));
+        }
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let message = response.text().await.map_err(|source| self.unavailable(source))?;
+        if status.is_server_error() {
+            return Err(self.unavailable(format!("{status}: {message}")));
+        }
+        Err(self.refused(what(), format!("{status}: {message}")))
+    }
+
+    fn refused(&self, what: String, message: String) -> RegistryError {
+        RegistryError::Refused { url: self.url.clone(), what, message }
+    }
+
+    fn path(&self, path: &str) -> String {
+        format!("{}/{path}", self.url.as_str().trim_end_matches('/'))
+    }
+}
