@@ -1,1 +1,35 @@
-//! local-servers
+//! Real servers as local processes: PostgreSQL, ZooKeeper, Kafka, a Schema Registry, Cassandra and Airflow,
+//! fetched by pinned versions from package registries, for `pipeline up` and for tests.
+//!
+//! [`StackConfig`] says what and where, [`Stack::start`] brings it up, and the [`Stack`] can kill, pause and
+//! restart one server while the others run. All die with the process that started them. Where to look:
+//! versions in `artifacts/catalog.rs`, one file per server in `servers/`, supervision in `stack.rs`,
+//! `process.rs` and `watchdog.rs`, what other processes may read of a stack in `state.rs`.
+
+mod artifacts;
+mod config;
+mod error;
+mod job;
+mod logs;
+mod ports;
+mod probe;
+mod process;
+mod procfs;
+mod progress;
+mod servers;
+mod service;
+mod stack;
+mod start;
+mod state;
+mod user;
+mod watchdog;
+
+pub use artifacts::{AIRFLOW, Artifact, CASSANDRA, CQLSH, Cache, KAFKA, POSTGRES, REGISTRY, fetch};
+pub use config::{AirflowConfig, CommitLogSync, Secrets, Server, StackConfig};
+pub use error::{Error, Result};
+pub use ports::{Ports, free_ports};
+pub use procfs::ProcessId;
+pub use progress::Progress;
+pub use service::ServiceSpec;
+pub use stack::{ProcessState, ProcessStatus, Stack};
+pub use state::{Endpoints, Phase, ProcessRecord, StackState};

@@ -1,0 +1,11 @@
+//! The servers' programs: which versions, where they come from, and the cache they are kept in.
+
+mod cache;
+mod catalog;
+mod prerequisites;
+
+pub(crate) use cache::check;
+pub use cache::{Cache, fetch};
+pub use catalog::{AIRFLOW, Artifact, CASSANDRA, CQLSH, KAFKA, POSTGRES, REGISTRY};
+pub(crate) use catalog::{Archive, Source, ZOOKEEPER_VERSION};
+pub(crate) use prerequisites::{find_program, java};

@@ -1,0 +1,70 @@
+//! How each server is prepared and started; one file per server.
+//!
+//! A server's `plan` writes its configuration, runs what must run once (`initdb`, formatting, migrations),
+//! and returns the processes to start. To add one: its file here, a variant of [`Server`], its artifact.
+
+mod airflow;
+mod cassandra;
+mod java;
+mod kafka;
+mod postgres;
+mod registry;
+mod zookeeper;
+
+use std::{fs, path::Path};
+
+pub(crate) use airflow::url as airflow_url;
+pub(crate) use postgres::{SUPERUSER, options as postgres_options};
+pub(crate) use registry::url as registry_url;
+
+use crate::{
+    config::{Server, StackConfig},
+    error::{Error, Result},
+    process::ProcessSpec,
+    progress::Step,
+    watchdog::Watchdog,
+};
+
+/// What a plan works with.
+pub(crate) struct Context<'a> {
+    pub(crate) config: &'a StackConfig,
+    pub(crate) watchdog: &'a Watchdog,
+    pub(crate) step: &'a Step,
+}
+
+/// Prepares a server. All it needs must be ready.
+pub(crate) async fn plan(server: Server, context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
+    match server {
+        Server::Postgres => postgres::plan(context).await,
+        Server::Zookeeper => zookeeper::plan(context),
+        Server::Kafka => kafka::plan(context).await,
+        Server::Registry => registry::plan(context),
+        Server::Cassandra => cassandra::plan(context),
+        Server::Airflow => airflow::plan(context).await,
+    }
+}
+
+/// The ports that a server will listen on.
+pub(crate) fn listens(server: Server, config: &StackConfig) -> Vec<u16> {
+    let ports = &config.ports;
+    match server {
+        Server::Postgres => vec![ports.postgres],
+        Server::Zookeeper => vec![ports.zookeeper],
+        Server::Kafka if config.kraft => vec![ports.kafka, ports.kafka_controller],
+        Server::Kafka => vec![ports.kafka],
+        Server::Registry => vec![ports.registry],
+        Server::Cassandra => vec![ports.cassandra, ports.cassandra_storage],
+        Server::Airflow => vec![ports.airflow],
+    }
+}
+
+fn create_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::file("create", folder))
+}
+
+fn write_file(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        create_folder(folder)?;
+    }
+    fs::write(path, text).map_err(Error::file("write", path))
+}
