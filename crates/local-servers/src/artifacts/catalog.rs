@@ -33,6 +33,11 @@ pub(crate) enum Archive {
 }
 
 impl Artifact {
+    /// A virtual environment of one's own: `requirements` is the text of a pip requirements file.
+    pub const fn python(name: &'static str, version: &'static str, requirements: &'static str) -> Self {
+        Self { name, version, bytes: 60 << 20, source: Source::Pip(requirements) }
+    }
+
     /// The text that tells one content from another; kept in the cache beside what it describes.
     pub(crate) fn fingerprint(&self) -> String {
         match self.source {

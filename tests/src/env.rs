@@ -1,0 +1,206 @@
+//! What one test has for itself: a database, topics, a keyspace, and the configuration that names them.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use events::{Registry, RegistryConfig};
+use local_servers::{ServiceSpec, Stack, free_ports};
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use secrecy::ExposeSecret as _;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use toml::{Table, Value};
+
+use crate::records::{self, Decoder, Record};
+use crate::service::Service;
+use crate::{binary, project_file, servers};
+
+/// The token that `POST /runs` takes in tests.
+pub const TOKEN: &str = "a-token-for-tests";
+
+/// A name of its own on every shared server, and the configuration with it.
+#[derive(Debug)]
+pub struct TestEnv {
+    name: String,
+    config: Table,
+    folder: PathBuf,
+    services: AtomicU32,
+    /// The test's database, with every migration applied.
+    pub db: PgPool,
+}
+
+impl TestEnv {
+    /// A migrated environment. The name is for people; a number makes it unique.
+    pub async fn new(name: &str) -> Self {
+        let env = Self::unmigrated(name).await;
+        let output = env.pipeline(&["migrate"]);
+        assert!(output.status.success(), "pipeline migrate: {}", String::from_utf8_lossy(&output.stderr));
+        env
+    }
+
+    /// The same before `pipeline migrate`: an empty database, no topics, no keyspace.
+    pub async fn unmigrated(name: &str) -> Self {
+        static COUNTER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("{name}_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+        let stack = tokio::task::spawn_blocking(servers).await.expect("the servers");
+        let admin = PgPool::connect(stack.postgres_url("postgres").expose_secret()).await.expect("PostgreSQL");
+        let create = format!("CREATE DATABASE {name}");
+        sqlx::query(sqlx::AssertSqlSafe(create)).execute(&admin).await.expect("a database");
+        let url = stack.postgres_url(&name);
+        let db = PgPoolOptions::new().max_connections(4).connect(url.expose_secret()).await.expect("a database");
+        let folder = stack.config().root.join("tests").join(&name);
+        std::fs::create_dir_all(&folder).expect("a folder for the configuration");
+        let config = configuration(&name, stack);
+        Self { name, config, folder, services: AtomicU32::new(0), db }
+    }
+
+    /// Sets a key, such as `fetcher.page_size`, for the services that are started from now on.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) -> &mut Self {
+        let (section, key) = key.rsplit_once('.').expect("section.key");
+        let mut table = &mut self.config;
+        for part in section.split('.') {
+            let entry = table.entry(part).or_insert_with(|| Value::Table(Table::new()));
+            table = entry.as_table_mut().expect("a section");
+        }
+        table.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// A string of the configuration.
+    pub fn get(&self, section: &str, key: &str) -> &str {
+        self.config[section][key].as_str().expect("a text")
+    }
+
+    /// The test's own name on the servers.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Topic of the relay.
+    pub fn raw_topic(&self) -> &str {
+        self.get("pipeline", "raw_topic")
+    }
+
+    /// Topic of the stream processor.
+    pub fn processed_topic(&self) -> &str {
+        self.get("pipeline", "processed_topic")
+    }
+
+    /// Starts a service on a free port. It need not be ready yet.
+    pub async fn start(&self, service: &str) -> Service {
+        self.start_with(service, &[]).await
+    }
+
+    /// The same with more arguments.
+    pub async fn start_with(&self, service: &str, args: &[&str]) -> Service {
+        let section = service.replace('-', "_");
+        let [port] = free_ports().expect("a free port");
+        let number = self.services.fetch_add(1, Ordering::Relaxed);
+        let mut config = self.config.clone();
+        let table = config.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        table.as_table_mut().expect("a section").insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
+        let file = self.folder.join(format!("{service}-{number}.toml"));
+        std::fs::write(&file, toml::to_string(&config).expect("TOML")).expect("write the configuration");
+        let mut spec = ServiceSpec::new(service, binary(service));
+        spec.args = args.iter().map(Into::into).collect();
+        spec.env = self.environment(&file).into_iter().map(|(name, value)| (name, value.into())).collect();
+        Service::start(format!("{}.{service}.{number}", self.name), spec, port).await
+    }
+
+    /// Runs `pipeline` with the test's configuration to its end.
+    pub fn pipeline(&self, args: &[&str]) -> Output {
+        self.run("pipeline", args)
+    }
+
+    /// Runs any of our binaries with the test's configuration to its end.
+    pub fn run(&self, program: &str, args: &[&str]) -> Output {
+        let file = self.folder.join("command.toml");
+        std::fs::write(&file, toml::to_string(&self.config).expect("TOML")).expect("write the configuration");
+        let mut command = Command::new(binary(program));
+        command.args(args).envs(self.environment(&file)).current_dir(&self.folder);
+        command.output().expect("run a binary")
+    }
+
+    /// Every committed record of a topic.
+    pub async fn records(&self, topic: &str) -> Vec<Record> {
+        let (bootstrap, topic) = (servers().kafka_bootstrap(), topic.to_owned());
+        tokio::task::spawn_blocking(move || records::read_all(&bootstrap, &topic)).await.expect("records")
+    }
+
+    /// Writes records as a foreign producer would.
+    pub fn produce(&self, topic: &str, records: &[(Option<&str>, Option<&[u8]>)]) {
+        records::produce(&servers().kafka_bootstrap(), topic, records);
+    }
+
+    /// A client of the Schema Registry.
+    pub fn registry(&self) -> Registry {
+        let url = servers().registry_url().parse().expect("a URL");
+        Registry::new(&RegistryConfig { url, timeout: std::time::Duration::from_secs(10) }).expect("a client")
+    }
+
+    /// A decoder of values.
+    pub fn decoder(&self) -> Decoder {
+        Decoder::new(self.registry())
+    }
+
+    /// A session that uses the test's keyspace.
+    pub async fn cassandra(&self) -> Session {
+        let session = SessionBuilder::new().known_node(servers().cassandra()).build().await.expect("Cassandra");
+        session.use_keyspace(self.get("cassandra", "keyspace"), false).await.expect("the keyspace");
+        session
+    }
+
+    fn environment(&self, overlay: &std::path::Path) -> Vec<(String, String)> {
+        let base = project_file("config/pipeline.toml");
+        let files = format!("{},{}", base.display(), overlay.display());
+        let password = servers().config().secrets.postgres.expose_secret().to_owned();
+        vec![
+            ("PIPELINE_CONFIG".to_owned(), files),
+            ("PIPELINE__POSTGRES__PASSWORD".to_owned(), password),
+            ("PIPELINE__FETCHER__TOKEN".to_owned(), TOKEN.to_owned()),
+        ]
+    }
+}
+
+fn configuration(name: &str, stack: &Stack) -> Table {
+    let endpoints = stack.endpoints();
+    let (port, kafka, registry, cassandra) =
+        (endpoints.postgres_port, endpoints.kafka_bootstrap, endpoints.registry_url, endpoints.cassandra);
+    let topics = name.replace('_', "-");
+    let text = format!(
+        r#"
+        [postgres]
+        port = {port}
+        database = "{name}"
+        user = "postgres"
+        [kafka]
+        bootstrap_servers = "{kafka}"
+        [registry]
+        url = "{registry}"
+        [cassandra]
+        contact_points = ["{cassandra}"]
+        keyspace = "{name}"
+        [pipeline]
+        raw_topic = "{topics}.raw"
+        processed_topic = "{topics}.processed"
+        offsets_topic = "{topics}.offsets"
+        [relay]
+        slot = "{name}"
+        offsets_topic = "{topics}.offsets"
+        [relay.tables."public.users"]
+        topic = "{topics}.raw"
+        [stream_processor]
+        group = "{topics}-processor"
+        source_topic = "{topics}.raw"
+        target_topic = "{topics}.processed"
+        dead_letter_topic = "{topics}.raw.dlq"
+        [cassandra_sink]
+        group = "{topics}-sink"
+        source_topic = "{topics}.processed"
+        dead_letter_topic = "{topics}.processed.dlq"
+        "#
+    );
+    text.parse().expect("TOML")
+}
