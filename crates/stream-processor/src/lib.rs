@@ -1,1 +1,132 @@
-//! stream-processor
+//! The stream processor: `users.raw` into `users.processed`, exactly once.
+//!
+//! A record is decoded, transformed and encoded by the [`engine`]; a worker reads a batch of records and writes what
+//! becomes of them in one Kafka transaction together with the positions read. What can't be processed goes to the
+//! dead-letter topic in the same transaction.
+
+mod batch;
+mod board;
+pub mod config;
+mod consumer;
+pub mod engine;
+mod error;
+mod lag;
+mod tally;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use events::{Registry, RegistryError, schemas};
+use kafka::topics;
+use service::health::Component;
+use service::retry::Backoff;
+use service::{BoxError, Context};
+use tokio_util::sync::CancellationToken;
+
+use board::Board;
+use config::Settings;
+use engine::Engine;
+pub use error::ProcessorError;
+use tally::Tally;
+use worker::{Shared, Worker};
+
+/// Name in dead letters and logs.
+pub const SERVICE: &str = "stream-processor";
+/// Value of the label `hop`.
+pub(crate) const HOP: &str = "stream_processor";
+
+/// Bytes of a record besides its value: key, headers and frame.
+const RECORD_OVERHEAD: usize = 1024;
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Starts the workers once Kafka, the topics and the registry are there.
+///
+/// # Errors
+/// The admin port can't be opened, or the registry refuses the schema of the processed users.
+pub async fn start(settings: Settings, context: Context) -> Result<(), BoxError> {
+    tally::describe();
+    let config = &settings.processor;
+    context.serve_admin(config.listen, Router::new()).await?;
+    let workers = config.workers;
+    let kafka = context.health.component("kafka");
+    let registry = context.health.component("registry");
+    let sessions = Board::waiting(context.health.component("workers"), workers, "starting");
+
+    let names = [&*config.source_topic, &config.target_topic, &config.dead_letter_topic];
+    if topics::wait(&settings.kafka, &names, &kafka, &context.shutdown).await.is_none() {
+        return Ok(());
+    }
+    let client = Registry::new(&settings.registry)?;
+    let Some(target_id) = register(&client, &config.target_topic, &registry, &context.shutdown).await? else {
+        return Ok(());
+    };
+
+    let largest_value = config.max_record_bytes - RECORD_OVERHEAD;
+    let engines = (0..workers)
+        .map(|_| Engine::new(schemas::USERS_PROCESSED, target_id, settings.policy.clone(), largest_value))
+        .collect::<Result<Vec<_>, _>>()?;
+    let shared = Arc::new(Shared {
+        registry: client,
+        tally: Tally::default(),
+        sessions,
+        brokers: Arc::new(Board::ready(kafka, workers)),
+        schemas: Board::ready(registry, workers),
+        dead_letters: kafka::context::Throttle::default(),
+        shutdown: context.shutdown.clone(),
+        runtime: tokio::runtime::Handle::current(),
+        settings,
+    });
+    for (index, engine) in engines.into_iter().enumerate() {
+        let worker = Worker::new(Arc::clone(&shared), index, engine);
+        context.tasks.spawn_blocking("worker", || worker.run());
+    }
+    context.tasks.spawn("progress", report(shared));
+    Ok(())
+}
+
+/// Registers the schema of the processed users, or finds it there: its id. `None` if the shutdown came first.
+async fn register(
+    registry: &Registry,
+    topic: &str,
+    component: &Component,
+    shutdown: &CancellationToken,
+) -> Result<Option<u32>, ProcessorError> {
+    let subject = schemas::value_subject(topic);
+    let mut backoff = Backoff::default();
+    loop {
+        let answer = tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            answer = registry.register(&subject, schemas::USERS_PROCESSED) => answer,
+        };
+        match answer {
+            Ok(id) => {
+                component.ready();
+                return Ok(Some(id));
+            }
+            Err(error @ RegistryError::Unavailable { .. }) => component.waiting(service::error_chain(&error)),
+            Err(
+                source @ (RegistryError::Incompatible { .. }
+                | RegistryError::Refused { .. }
+                | RegistryError::NotFound { .. }),
+            ) => return Err(ProcessorError::Schema { subject, source: Box::new(source) }),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(backoff.next_delay()) => {}
+        }
+    }
+}
+
+async fn report(shared: Arc<Shared>) -> Result<(), ProcessorError> {
+    let mut last = 0;
+    loop {
+        tokio::select! {
+            () = shared.shutdown.cancelled() => break,
+            () = tokio::time::sleep(PROGRESS_INTERVAL) => {}
+        }
+        shared.tally.report(&mut last);
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! The records of one transaction, as they were read.
+
+use std::collections::HashMap;
+
+use rdkafka::error::KafkaResult;
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// Records in the order they were read, in librdkafka's own memory.
+#[derive(Default)]
+pub(crate) struct Batch<'c> {
+    records: Vec<BorrowedMessage<'c>>,
+    bytes: usize,
+    /// Offset of the next record to come, by partition that is assigned.
+    next: HashMap<i32, i64>,
+}
+
+impl<'c> Batch<'c> {
+    /// Adds a record, unless it is one that was added before: librdkafka may hand a record out again after a pause.
+    pub(crate) fn push(&mut self, record: BorrowedMessage<'c>) {
+        let next = self.next.entry(record.partition()).or_insert(i64::MIN);
+        if record.offset() < *next {
+            return;
+        }
+        *next = record.offset() + 1;
+        self.bytes += record.key_len() + record.payload_len();
+        self.records.push(record);
+    }
+
+    /// Drops what belongs to partitions that are no longer ours; their next owner reads it again.
+    pub(crate) fn give_up(&mut self, partitions: &[i32]) {
+        self.next.retain(|partition, _| !partitions.contains(partition));
+        self.records.retain(|record| !partitions.contains(&record.partition()));
+        self.bytes = self.records.iter().map(|record| record.key_len() + record.payload_len()).sum();
+    }
+
+    /// After the commit.
+    pub(crate) fn clear(&mut self) {
+        self.records.clear();
+        self.bytes = 0;
+    }
+
+    pub(crate) fn records(&self) -> &[BorrowedMessage<'c>] {
+        &self.records
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What each partition of the batch has read.
+    pub(crate) fn progress(&self) -> HashMap<i32, Progress> {
+        let mut progress: HashMap<i32, Progress> = HashMap::new();
+        for record in &self.records {
+            let timestamp = record.timestamp().to_millis();
+            progress
+                .entry(record.partition())
+                .and_modify(|seen| seen.next = record.offset() + 1)
+                .or_insert(Progress { next: record.offset() + 1, oldest: timestamp });
+        }
+        progress
+    }
+}
+
+/// How far a batch brings one partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    /// Offset of the next record to read.
+    pub(crate) next: i64,
+    /// Timestamp of the first record, in milliseconds since 1970.
+    pub(crate) oldest: Option<i64>,
+}
+
+/// The positions to commit.
+pub(crate) fn offsets(topic: &str, progress: &HashMap<i32, Progress>) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(progress.len());
+    for (&partition, seen) in progress {
+        list.add_partition_offset(topic, partition, Offset::Offset(seen.next))?;
+    }
+    Ok(list)
+}
