@@ -1,0 +1,10 @@
+# One line each; what they do is in scripts/.
+
+run:   ; scripts/run.sh          # set up, build, start everything, run the DAG, show the rows
+stop:  ; scripts/stop.sh         # stop everything that `make run` started
+test:  ; scripts/test.sh         # every test, against real servers
+lint:  ; scripts/lint.sh         # formatting, clippy, licences and advisories, shell, Python
+bench: ; scripts/bench.sh        # micro-benchmarks of the hot paths
+setup: ; scripts/setup.sh        # install what is missing
+
+.PHONY: run stop test lint bench setup
