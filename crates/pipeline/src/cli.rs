@@ -29,6 +29,8 @@ pub struct Cli {
 pub enum Command {
     /// Make tables, keyspace, topics and subjects, or bring them up to date; safe to repeat
     Migrate(MigrateArgs),
+    /// Compare every stage with PostgreSQL for one run; fails if they differ
+    Verify(VerifyArgs),
 }
 
 /// Of `pipeline migrate`.
@@ -36,6 +38,20 @@ pub enum Command {
 pub struct MigrateArgs {
     /// How long to wait for a server that does not answer yet
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub wait: Duration,
+}
+
+/// Of `pipeline verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The run's id: that of the DAG run, or the one given to the fetcher
+    #[arg(long = "run", value_name = "ID")]
+    pub run_id: String,
+    /// How many of the ids that differ are named for each stage
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Verify again until all is equal, for this long
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub wait: Duration,
 }
 

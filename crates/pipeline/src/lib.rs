@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod migrate;
 pub mod output;
+pub mod verify;
 mod wait;
 
 use std::process::ExitCode;
@@ -47,6 +48,10 @@ fn run(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
             Command::Migrate(args) => {
                 migrate::run(&config::Settings::load(&config)?, args.wait, output).await?;
                 Ok(true)
+            }
+            Command::Verify(args) => {
+                let settings = config::Settings::load(&config)?;
+                verify::run(&settings, &args.run_id, args.limit, args.wait, output).await
             }
         }
     });

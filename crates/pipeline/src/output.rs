@@ -2,6 +2,7 @@
 
 use std::io::{Write as _, stderr, stdout};
 
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use serde::Serialize;
 
 /// For people, or for machines.
@@ -51,4 +52,21 @@ impl Output {
         let _ = writeln!(stderr().lock(), "pipeline: {text}");
         self.document(&serde_json::json!({ "error": text }));
     }
+}
+
+/// Rows under a header, the first column to the left and the numbers to the right.
+pub fn table<const N: usize>(header: &[&str; N], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        if column.index > 0 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    table.trim_fmt()
 }

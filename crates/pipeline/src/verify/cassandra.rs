@@ -1,0 +1,128 @@
+//! What the three Cassandra tables have of a run.
+
+use std::collections::{BTreeSet, HashSet};
+
+use cassandra::{CassandraConfig, ConnectError};
+use futures::{StreamExt as _, TryStreamExt as _};
+use scylla::client::session::Session;
+use scylla::errors::{NextRowError, PagerExecutionError, PrepareError, TypeCheckError};
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::prepared::PreparedStatement;
+use uuid::Uuid;
+
+use super::report::Stage;
+use super::{Id, Ids};
+
+/// Buckets of a run in `users_by_run`.
+const BUCKETS: i32 = 16;
+/// Requests under way at once: enough to hide the way to the nodes, few enough to leave them work for the sink.
+const CONCURRENCY: usize = 32;
+/// Ids looked up by one request.
+const LOOKUP: usize = 64;
+const PAGE_ROWS: i32 = 5_000;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CassandraError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("Cassandra can't run `{query}`; has `pipeline migrate` made its tables?")]
+    Prepare { query: String, source: Box<PrepareError> },
+    #[error("Cassandra did not answer `{query}`")]
+    Execute { query: String, source: Box<PagerExecutionError> },
+    #[error("Cassandra's answer to `{query}` ended early")]
+    Rows { query: String, source: Box<NextRowError> },
+    #[error("Cassandra's answer to `{query}` has other columns than expected")]
+    Columns { query: String, source: Box<TypeCheckError> },
+}
+
+/// A session that knows the tables.
+pub(super) struct Tables {
+    session: Session,
+    keyspace: String,
+}
+
+impl Tables {
+    pub(super) async fn connect(config: &CassandraConfig) -> Result<Self, CassandraError> {
+        Ok(Self { session: cassandra::connect(config).await?, keyspace: config.keyspace.clone() })
+    }
+
+    /// The run's own partitions.
+    pub(super) async fn by_run(&self, run_id: &str) -> Result<Stage, CassandraError> {
+        let query = "SELECT id, run_id FROM {}.users_by_run WHERE run_id = ? AND bucket = ?";
+        let keys = (0..BUCKETS).map(|bucket| (run_id, bucket));
+        self.stage("users_by_run", query, keys, run_id).await
+    }
+
+    /// The rows of these ids.
+    pub(super) async fn by_id(&self, run_id: &str, ids: &Ids) -> Result<Stage, CassandraError> {
+        let query = "SELECT id, run_id FROM {}.users_by_id WHERE id IN ?";
+        let all: Vec<Uuid> = ids.iter().copied().map(Uuid::from_u128).collect();
+        let keys = all.chunks(LOOKUP).map(|chunk| (chunk,));
+        self.stage("users_by_id", query, keys, run_id).await
+    }
+
+    /// These partitions, country and month of registration.
+    pub(super) async fn by_country(
+        &self,
+        run_id: &str,
+        partitions: &BTreeSet<(String, String)>,
+    ) -> Result<Stage, CassandraError> {
+        let query = "SELECT id, run_id FROM {}.users_by_country WHERE country = ? AND registered_month = ?";
+        self.stage("users_by_country", query, partitions.iter(), run_id).await
+    }
+
+    async fn stage<K: SerializeRow>(
+        &self,
+        table: &str,
+        query: &str,
+        keys: impl Iterator<Item = K>,
+        run_id: &str,
+    ) -> Result<Stage, CassandraError> {
+        let query = query.replace("{}", &self.keyspace);
+        let mut statement = self
+            .session
+            .prepare(query.as_str())
+            .await
+            .map_err(|source| CassandraError::Prepare { query: query.clone(), source: Box::new(source) })?;
+        statement.set_page_size(PAGE_ROWS);
+        statement.set_is_idempotent(true);
+        let found: Vec<Vec<Id>> = futures::stream::iter(keys)
+            .map(|key| self.rows(&statement, &query, key, run_id))
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        let records = found.iter().map(|ids| ids.len() as u64).sum();
+        let ids: HashSet<Id> = found.into_iter().flatten().collect();
+        Ok(Stage::table(format!("cassandra.{table}"), ids, records))
+    }
+
+    /// Ids of the rows that belong to the run.
+    async fn rows(
+        &self,
+        statement: &PreparedStatement,
+        query: &str,
+        key: impl SerializeRow,
+        run_id: &str,
+    ) -> Result<Vec<Id>, CassandraError> {
+        let query = || query.to_owned();
+        let pager = self
+            .session
+            .execute_iter(statement.clone(), key)
+            .await
+            .map_err(|source| CassandraError::Execute { query: query(), source: Box::new(source) })?;
+        let mut rows = pager
+            .rows_stream::<(Uuid, Option<String>)>()
+            .map_err(|source| CassandraError::Columns { query: query(), source: Box::new(source) })?;
+        let mut ids = Vec::new();
+        while let Some((id, of)) = rows
+            .try_next()
+            .await
+            .map_err(|source| CassandraError::Rows { query: query(), source: Box::new(source) })?
+        {
+            if of.as_deref() == Some(run_id) {
+                ids.push(id.as_u128());
+            }
+        }
+        Ok(ids)
+    }
+}

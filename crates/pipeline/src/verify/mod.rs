@@ -1,0 +1,127 @@
+//! `pipeline verify`: are the profiles of a run the same set at every stage?
+//!
+//! PostgreSQL is the reference. Both topics are read from the run's start on as a `read_committed` consumer reads
+//! them, and folded by key; of the Cassandra tables `users_by_run` is read by the run's partitions, `users_by_country`
+//! by the partitions that PostgreSQL's rows belong to, and `users_by_id` by every id that any other stage has. So the
+//! time it takes grows with the run and with what was written since, not with all that is stored.
+
+mod cassandra;
+mod postgres;
+mod report;
+mod topic;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use events::Registry;
+use service::BoxError;
+use tokio::runtime::Handle;
+
+use crate::config::Settings;
+use crate::output::Output;
+use report::{DeadLetters, Report, Stage};
+use topic::{Reader, Scan};
+
+/// An id of a profile, as the number that its UUID is.
+type Id = u128;
+type Ids = HashSet<Id>;
+
+/// Verifies once, or again and again until all is equal or `wait` is over. Whether it was equal.
+///
+/// # Errors
+/// A server that can't be asked, or a run that PostgreSQL does not know.
+pub async fn run(
+    settings: &Settings,
+    run_id: &str,
+    limit: usize,
+    wait: Duration,
+    output: &Output,
+) -> Result<bool, BoxError> {
+    const PAUSE: Duration = Duration::from_secs(1);
+    let begun = Instant::now();
+    let verifier = Verifier::new(settings).await?;
+    let report = loop {
+        let report = verifier.verify(run_id).await?;
+        if report.equal() || begun.elapsed() + PAUSE > wait {
+            break report;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    report.print(limit, output);
+    Ok(report.equal())
+}
+
+/// Connections to all stages, for as many verifications as needed.
+pub(crate) struct Verifier<'a> {
+    settings: &'a Settings,
+    registry: Registry,
+    session: cassandra::Tables,
+}
+
+impl<'a> Verifier<'a> {
+    pub(crate) async fn new(settings: &'a Settings) -> Result<Self, BoxError> {
+        let registry = Registry::new(&settings.registry)?;
+        let session = cassandra::Tables::connect(&settings.cassandra).await?;
+        Ok(Self { settings, registry, session })
+    }
+
+    /// Compares all stages as they are now.
+    pub(crate) async fn verify(&self, run_id: &str) -> Result<Report, BoxError> {
+        let begun = Instant::now();
+        let mut reference = postgres::Reference::connect(self.settings).await?;
+        let run = reference.run(run_id).await?;
+        let pipeline = &self.settings.pipeline;
+        let since = Some(run.created_at.timestamp_millis());
+        let [raw, processed] = pipeline.data_topics();
+        let (profiles, raw_scan, processed_scan, raw_dead, processed_dead, by_run) = tokio::join!(
+            reference.profiles(run_id),
+            self.scan(raw.to_owned(), run_id, since),
+            self.scan(processed.to_owned(), run_id, since),
+            self.scan(kafka::dead_letter::topic(raw), run_id, None),
+            self.scan(kafka::dead_letter::topic(processed), run_id, None),
+            self.session.by_run(run_id),
+        );
+        let (profiles, raw_scan, processed_scan) = (profiles?, raw_scan?, processed_scan?);
+        let (raw_dead, processed_dead, by_run) = (raw_dead?, processed_dead?, by_run?);
+        let everyone: Ids = [&profiles.ids, &raw_scan.ids, &processed_scan.ids, &by_run.ids]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        let (by_id, by_country) = tokio::join!(
+            self.session.by_id(run_id, &everyone),
+            self.session.by_country(run_id, &profiles.partitions),
+        );
+
+        let dead_letters = |dead: Scan| DeadLetters {
+            records: dead.records_of_all,
+            of_run: dead.records + dead.keys.iter().filter(|key| everyone.contains(key)).count() as u64,
+            topic: dead.topic,
+        };
+        Ok(Report {
+            run,
+            stages: vec![
+                Stage::plain("postgres", profiles.ids),
+                raw_scan.into(),
+                processed_scan.into(),
+                by_id?,
+                by_country?,
+                by_run,
+            ],
+            dead_letters: vec![dead_letters(raw_dead), dead_letters(processed_dead)],
+            elapsed: begun.elapsed(),
+        })
+    }
+
+    /// Reads a topic on a thread of its own.
+    async fn scan(&self, topic: String, run_id: &str, since: Option<i64>) -> Result<Scan, BoxError> {
+        let reader = Reader {
+            kafka: self.settings.kafka.clone(),
+            registry: self.registry.clone(),
+            runtime: Handle::current(),
+            run_id: run_id.to_owned(),
+        };
+        let scan = tokio::task::spawn_blocking(move || reader.scan(topic, since)).await?;
+        Ok(scan?)
+    }
+}
