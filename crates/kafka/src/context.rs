@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
 
 /// Passes at most one line a second on: a broker that is away makes librdkafka write hundreds.
@@ -58,6 +58,12 @@ impl ClientContext for LoggedContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // Not an error: a consumer that asked to be told has read everything.
+        if matches!(error, KafkaError::PartitionEOF(_))
+            || error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF)
+        {
+            return;
+        }
         self.forward(RDKafkaLogLevel::Warning, &format!("{error}: {reason}"));
     }
 }

@@ -40,6 +40,14 @@ pub struct TransactionError {
     source: Box<KafkaError>,
 }
 
+impl TransactionError {
+    /// Kafka's code for it.
+    #[must_use]
+    pub fn code(&self) -> Option<RDKafkaErrorCode> {
+        self.source.rdkafka_error_code()
+    }
+}
+
 /// A producer with a transactional id, used from one thread.
 pub struct TransactionalProducer {
     producer: BaseProducer<LoggedContext>,

@@ -50,6 +50,16 @@ impl Registry {
         Ok(answer.and_then(|answer| answer.get("id")?.as_u64()?.try_into().ok()))
     }
 
+    /// The subject's newest schema, as JSON; `None` if it has none.
+    ///
+    /// # Errors
+    /// The registry is away or refuses the question.
+    pub async fn latest_schema(&self, subject: &str) -> Result<Option<String>, RegistryError> {
+        let request = self.client.get(self.path(&format!("subjects/{subject}/versions/latest")));
+        let answer = self.ask(request, || format!("the schema of {subject}")).await?;
+        Ok(answer.and_then(|answer| Some(answer.get("schema")?.as_str()?.to_owned())))
+    }
+
     async fn put_compatibility(&self, path: &str, whose: &str, level: &str) -> Result<(), RegistryError> {
         let what = || format!("compatibility {level} for {whose}");
         let request = self.client.put(self.path(path)).json(&json!({ "compatibility": level }));

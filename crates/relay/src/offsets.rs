@@ -1,0 +1,158 @@
+//! Reading the position back from the offsets topic.
+//!
+//! To be done only after this relay's producer was initialised: until then its predecessor could still commit.
+//! Everything here blocks its thread.
+
+use std::time::{Duration, Instant};
+
+use kafka::{KafkaConfig, LoggedContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::progress::Progress;
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the records of other slots in the topic, whose transactions are still open, are waited for.
+const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Records read in the first try; the position is nearly always among the last ones of the topic.
+const FIRST_WINDOW: i64 = 1000;
+
+/// Why the position can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OffsetsError {
+    /// The brokers are away, or hold another transaction open.
+    #[error("topic {topic} can't be read to its end for the position")]
+    Kafka {
+        /// The offsets topic.
+        topic: String,
+        /// Kafka's error.
+        source: KafkaError,
+    },
+    /// The record is none of ours.
+    #[error(
+        "the record with key {slot} in topic {topic} is not a position of the relay: {text}; \
+         another program, or a newer version of the relay, wrote it"
+    )]
+    Unreadable {
+        /// The offsets topic.
+        topic: String,
+        /// The slot.
+        slot: String,
+        /// The record's value.
+        text: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+/// The last committed progress of a slot.
+///
+/// # Errors
+/// Kafka's, or a record that can't be read.
+pub fn read(kafka: &KafkaConfig, topic: &str, slot: &str) -> Result<Option<Progress>, OffsetsError> {
+    let latest = latest(kafka, topic, slot)
+        .map_err(|source| OffsetsError::Kafka { topic: topic.to_owned(), source })?;
+    let parse = |value: Vec<u8>| {
+        serde_json::from_slice(&value).map_err(|source| OffsetsError::Unreadable {
+            topic: topic.to_owned(),
+            slot: slot.to_owned(),
+            text: String::from_utf8_lossy(&value).into_owned(),
+            source,
+        })
+    };
+    latest.map(parse).transpose()
+}
+
+/// The value of the last committed record with this key; `None` if there is none, or one without a value.
+fn latest(kafka: &KafkaConfig, topic: &str, key: &str) -> Result<Option<Vec<u8>>, KafkaError> {
+    let consumer = consumer(kafka, key, "read_committed")?;
+    let (low, high) = bounds(kafka, &consumer, topic, key)?;
+    let mut window = FIRST_WINDOW;
+    loop {
+        let start = low.max(high.saturating_sub(window));
+        if let Some(found) = last_from(&consumer, topic, key, start, high)? {
+            return Ok(found);
+        }
+        if start <= low {
+            return Ok(None);
+        }
+        window = window.saturating_mul(16);
+    }
+}
+
+fn consumer(
+    kafka: &KafkaConfig,
+    slot: &str,
+    isolation: &str,
+) -> Result<BaseConsumer<LoggedContext>, KafkaError> {
+    let group = format!("relay-{slot}-position");
+    let settings = [
+        ("group.id", group.as_str()),
+        ("enable.auto.commit", "false"),
+        ("enable.partition.eof", "true"),
+        ("isolation.level", isolation),
+        ("fetch.wait.max.ms", "10"),
+    ];
+    kafka.client(&group, &settings).create_with_context(LoggedContext::default())
+}
+
+/// First and end offset of the topic. The end is the one before other slots' open transactions are known to be
+/// committed: what this slot committed may lie behind them, and a `read_committed` consumer stops at the first.
+fn bounds(
+    kafka: &KafkaConfig,
+    committed: &BaseConsumer<LoggedContext>,
+    topic: &str,
+    slot: &str,
+) -> Result<(i64, i64), KafkaError> {
+    let (low, high) = consumer(kafka, slot, "read_uncommitted")?.fetch_watermarks(topic, 0, CALL_TIMEOUT)?;
+    let deadline = Instant::now() + OPEN_TRANSACTION_PATIENCE;
+    loop {
+        let (_, stable) = committed.fetch_watermarks(topic, 0, CALL_TIMEOUT)?;
+        if stable >= high {
+            return Ok((low, high));
+        }
+        if Instant::now() > deadline {
+            return Err(KafkaError::OffsetFetch(rdkafka::error::RDKafkaErrorCode::OperationTimedOut));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The value of the last record with the key from `start` to the end; the outer `None` if there is no such record,
+/// the inner if it has no value.
+fn last_from(
+    consumer: &BaseConsumer<LoggedContext>,
+    topic: &str,
+    key: &str,
+    start: i64,
+    end: i64,
+) -> Result<Option<Option<Vec<u8>>>, KafkaError> {
+    if start >= end {
+        return Ok(None);
+    }
+    let mut assignment = TopicPartitionList::new();
+    assignment.add_partition_offset(topic, 0, Offset::Offset(start))?;
+    consumer.assign(&assignment)?;
+    let mut found = None;
+    let mut quiet_since = Instant::now();
+    loop {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(record)) => {
+                quiet_since = Instant::now();
+                if record.key() == Some(key.as_bytes()) {
+                    found = Some(record.payload().map(<[u8]>::to_vec));
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
+            Some(Err(error)) => return Err(error),
+            None if quiet_since.elapsed() > CALL_TIMEOUT => {
+                return Err(KafkaError::OffsetFetch(rdkafka::error::RDKafkaErrorCode::OperationTimedOut));
+            }
+            None => {}
+        }
+    }
+}

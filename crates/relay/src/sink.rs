@@ -1,0 +1,152 @@
+//! Kafka transactions of records together with the position they lead to.
+//!
+//! Everything here blocks its thread for as long as Kafka takes, which is the back pressure of the stream.
+
+use std::time::{Duration, Instant};
+
+use kafka::{KafkaConfig, TransactionError, TransactionalProducer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::BaseRecord;
+
+use crate::config::RelayConfig;
+use crate::error::RelayError;
+use crate::progress::Progress;
+use crate::table::TableName;
+
+/// Records between two servings of delivery reports.
+const POLL_EVERY: u64 = 256;
+
+/// The producer and its open transaction, if there is one.
+#[derive(Debug)]
+pub struct Sink {
+    producer: TransactionalProducer,
+    offsets_topic: String,
+    slot: String,
+    linger: Duration,
+    max_records: u64,
+    max_bytes: u64,
+    open: Option<Open>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    since: Instant,
+    records: u64,
+    bytes: u64,
+}
+
+/// A record for a table's topic.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// The table, for errors.
+    pub table: &'a TableName,
+    /// Where it goes.
+    pub topic: &'a str,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value; `None` for a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Its timestamp, milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+impl Sink {
+    /// Takes the transactional id over, which fences its last holder. Blocks 8 s at the most.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn open(kafka: &KafkaConfig, config: &RelayConfig) -> Result<Self, TransactionError> {
+        let producer =
+            TransactionalProducer::new(kafka, &config.transactional_id(), config.transaction_timeout, &[])?;
+        producer.init()?;
+        Ok(Self {
+            producer,
+            offsets_topic: config.offsets_topic.clone(),
+            slot: config.slot.clone(),
+            linger: config.linger,
+            max_records: config.max_transaction_records,
+            max_bytes: config.max_transaction_bytes,
+            open: None,
+        })
+    }
+
+    /// Adds a record to the open transaction, or begins one.
+    ///
+    /// # Errors
+    /// Kafka's, or a record that is too large for it.
+    pub fn send(&mut self, record: Record<'_>) -> Result<(), RelayError> {
+        let mut open = self.begin()?;
+        let mut message =
+            BaseRecord::<[u8], [u8]>::to(record.topic).key(record.key).timestamp(record.timestamp_ms);
+        message.payload = record.value;
+        self.producer.send(message).map_err(|source| refused(source, record))?;
+        open.records += 1;
+        open.bytes += (record.key.len() + record.value.map_or(0, <[u8]>::len)) as u64;
+        if open.records.is_multiple_of(POLL_EVERY) {
+            self.producer.poll();
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Commits the open transaction, or a new one, with the position that its records lead to.
+    ///
+    /// # Errors
+    /// Kafka's. The sink must not be used again then, since what became of the transaction is not known.
+    pub fn commit(&mut self, progress: &Progress) -> Result<(), RelayError> {
+        self.begin()?;
+        // It has no maps with keys other than text, so that it can always be written.
+        let value = serde_json::to_vec(progress).unwrap_or_default();
+        let record = BaseRecord::to(&self.offsets_topic).key(self.slot.as_bytes()).payload(&value[..]);
+        self.producer.send(record)?;
+        self.producer.commit()?;
+        self.open = None;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<Open, TransactionError> {
+        if let Some(open) = self.open {
+            return Ok(open);
+        }
+        self.producer.begin()?;
+        let open = Open { since: Instant::now(), records: 0, bytes: 0 };
+        self.open = Some(open);
+        Ok(open)
+    }
+
+    /// Whether a transaction is open.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether the open transaction has as much as one may have.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.open.is_some_and(|open| open.records >= self.max_records || open.bytes >= self.max_bytes)
+    }
+
+    /// How long the transaction is open.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        self.open.map(|open| open.since.elapsed())
+    }
+
+    /// When the open transaction is to commit, if nothing fills it before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.open.map(|open| open.since + self.linger)
+    }
+}
+
+fn refused(source: TransactionError, record: Record<'_>) -> RelayError {
+    if source.code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+        return RelayError::TooLarge {
+            table: record.table.clone(),
+            topic: record.topic.to_owned(),
+            bytes: record.value.map_or(0, <[u8]>::len),
+            source: Box::new(source),
+        };
+    }
+    source.into()
+}
