@@ -95,7 +95,7 @@ fn configure<C>(
 ) -> Result<(C, crate::config::TelemetryConfig), ConfigError> {
     let config = Config::load(args)?;
     let telemetry = config.section("telemetry")?;
-    Ok((load(&config)?, telemetry))
+    Ok((load(&config).map_err(|error| config.locate(error))?, telemetry))
 }
 
 /// There is no log yet that could take it.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use figment::Metadata;
 use figment::error::{Actual, Kind};
+use figment::{Figment, Metadata};
 
 /// A configuration that can't be used. Reported once, with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -35,12 +35,14 @@ pub enum ConfigError {
         problem: String,
     },
     /// A value that is well formed and still can't be used.
-    #[error("configuration key `{key}` = {value}: {allowed}")]
+    #[error("configuration key `{key}` = {value}{place}: {allowed}")]
     Invalid {
         /// Dotted path of the key.
         key: String,
         /// The value, quoted; never that of a secret.
         value: String,
+        /// Where it was set.
+        place: String,
         /// What is allowed instead.
         allowed: String,
     },
@@ -49,7 +51,28 @@ pub enum ConfigError {
 impl ConfigError {
     /// A value that is well formed and still can't be used; `allowed` says what can be.
     pub fn invalid(key: &str, value: impl std::fmt::Debug, allowed: impl Into<String>) -> Self {
-        Self::Invalid { key: key.to_owned(), value: format!("{value:?}"), allowed: allowed.into() }
+        let value = format!("{value:?}");
+        Self::Invalid { key: key.to_owned(), value, place: String::new(), allowed: allowed.into() }
+    }
+
+    /// The same error with what only the configuration knows: where the value was set, and what it is.
+    pub(crate) fn located(self, figment: &Figment) -> Self {
+        match self {
+            Self::Invalid { key, value, place: _, allowed } => {
+                let place = figment.find_metadata(&key).map(place).unwrap_or_default();
+                Self::Invalid { key, value, place, allowed }
+            }
+            // A type's own complaint, such as that of an address, does not repeat the value.
+            Self::Value { key, place, problem } if !super::is_secret(&key) => {
+                let found = figment.find_value(&key).ok().and_then(|value| value.into_string());
+                let problem = match found {
+                    Some(text) if !problem.contains(&text) => format!("{text:?}: {problem}"),
+                    _ => problem,
+                };
+                Self::Value { key, place, problem }
+            }
+            other => other,
+        }
     }
 
     pub(super) fn value(section: &str, error: &figment::Error) -> Self {

@@ -94,6 +94,11 @@ impl Config {
         self.figment.focus(name).extract().map_err(|error| ConfigError::value(name, &error))
     }
 
+    /// An error about a value, completed with where the value was set.
+    pub(crate) fn locate(&self, error: ConfigError) -> ConfigError {
+        error.located(&self.figment)
+    }
+
     fn reject_unknown_sections(&self) -> Result<(), ConfigError> {
         let all: figment::value::Dict =
             self.figment.extract().map_err(|error| ConfigError::value("", &error))?;

@@ -67,6 +67,24 @@ fn a_wrong_value_names_key_value_place_and_what_is_allowed() {
 }
 
 #[test]
+fn a_value_that_its_type_or_its_service_refuses_is_named_with_its_place() {
+    #[derive(Debug, Deserialize)]
+    struct Listener {
+        #[serde(rename = "listen")]
+        _listen: std::net::SocketAddr,
+    }
+    let config = load("[fetcher]\nlisten = 'nowhere'\n").unwrap();
+    let wrong_type = config.section::<Listener>("fetcher").unwrap_err();
+    let refused = ConfigError::invalid("fetcher.listen", "nowhere", "write an address");
+    for error in [wrong_type, refused] {
+        let text = config.locate(error).to_string();
+        for part in ["fetcher.listen", "\"nowhere\"", ".toml", "address"] {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_missing_key_names_the_variable_that_sets_it() {
     let error = load("[fetcher]\npage_size = 1\n").unwrap().section::<Fetcher>("fetcher").unwrap_err();
     assert!(error.to_string().contains("PIPELINE__FETCHER__TIMEOUT"), "{error}");
