@@ -168,7 +168,17 @@ impl TransactionalProducer {
     /// # Errors
     /// The broker is away or the producer was fenced.
     pub fn abort(&self) -> Result<(), TransactionError> {
-        self.producer.abort_transaction(CALL_TIMEOUT).map_err(|source| self.error("abort", source))
+        // librdkafka drops what is queued and then waits for the delivery reports of it, which a poll must serve
+        // meanwhile; without one an abort with anything in flight fails after its whole timeout.
+        std::thread::scope(|scope| {
+            let abort = scope.spawn(|| self.producer.abort_transaction(CALL_TIMEOUT));
+            while !abort.is_finished() {
+                self.producer.poll(Duration::from_millis(1));
+            }
+            // A panic there can only be librdkafka's binding; it goes on here as one of this thread.
+            abort.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+        .map_err(|source| self.error("abort", source))
     }
 
     /// The transactional id.

@@ -44,6 +44,11 @@ impl<'c> Batch<'c> {
         &self.records
     }
 
+    /// Whether there are records of the partition.
+    pub(crate) fn holds(&self, partition: i32) -> bool {
+        self.records.iter().any(|record| record.partition() == partition)
+    }
+
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }

@@ -31,9 +31,9 @@ impl Board {
         if let Some(slot) = reasons.get_mut(worker) {
             *slot = reason;
         }
-        match reasons.iter().enumerate().find_map(|(worker, reason)| Some((worker, reason.as_ref()?))) {
+        match reasons.iter().flatten().next() {
             None => self.component.ready(),
-            Some((worker, reason)) => self.component.waiting(format!("worker {worker}: {reason}")),
+            Some(reason) => self.component.waiting(reason),
         }
     }
 }

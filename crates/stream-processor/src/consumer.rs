@@ -1,31 +1,28 @@
 //! The consumer of one worker, and what librdkafka tells it besides records.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use kafka::LoggedContext;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Statistics, TopicPartitionList};
 
-use crate::batch::Progress;
-use crate::board::Board;
 use crate::config::Settings;
-use crate::lag::Lag;
-use kafka::LoggedContext;
 
 /// Milliseconds between two measurements of the lag.
 const STATISTICS_INTERVAL: &str = "2000";
 
-/// A consumer that hands rebalances and the state of the brokers to its worker.
+/// A consumer that hands rebalances and librdkafka's statistics to its worker.
 pub(crate) type GroupConsumer = BaseConsumer<Events>;
 
 /// A consumer of the source topic, subscribed.
 ///
 /// Commits are part of the producer's transactions, so it commits nothing by itself. It reads committed records only,
 /// and starts where the group's last committed transaction ended, waiting for one whose outcome is open.
-pub(crate) fn connect(settings: &Settings, worker: usize, brokers: Arc<Board>) -> KafkaResult<GroupConsumer> {
+pub(crate) fn connect(settings: &Settings, worker: usize) -> KafkaResult<GroupConsumer> {
     let config = &settings.processor;
     let session_timeout = config.session_timeout.as_millis().to_string();
     let client = settings.kafka.client(
@@ -49,40 +46,47 @@ pub(crate) fn connect(settings: &Settings, worker: usize, brokers: Arc<Board>) -
     );
     let events = Events {
         logged: LoggedContext::default(),
-        revoked: Mutex::default(),
-        any_revoked: AtomicBool::new(false),
-        lag: Mutex::new(Lag::new(&config.group, &config.source_topic)),
         worker,
-        brokers,
+        news: Mutex::default(),
+        any: AtomicBool::new(false),
     };
     let consumer: GroupConsumer = client.create_with_context(events)?;
     consumer.subscribe(&[&config.source_topic])?;
     Ok(consumer)
 }
 
-/// What happens on a consumer while it is polled; its callbacks run on the thread that polls.
+/// What happens on a consumer while it is polled, kept until its worker looks. Callbacks run on the thread that polls.
 pub(crate) struct Events {
     logged: LoggedContext,
-    revoked: Mutex<Vec<i32>>,
-    any_revoked: AtomicBool,
-    lag: Mutex<Lag>,
     worker: usize,
-    brokers: Arc<Board>,
+    news: Mutex<News>,
+    any: AtomicBool,
+}
+
+/// What happened since the worker's last look.
+#[derive(Default)]
+pub(crate) struct News {
+    /// Partitions that came.
+    pub(crate) assigned: Vec<i32>,
+    /// Partitions that went.
+    pub(crate) revoked: Vec<i32>,
+    /// librdkafka's own figures, every [`STATISTICS_INTERVAL`].
+    pub(crate) statistics: Option<Statistics>,
 }
 
 impl Events {
-    /// Partitions taken away since the last call.
-    pub(crate) fn take_revoked(&self) -> Vec<i32> {
-        if self.any_revoked.swap(false, Ordering::Relaxed) {
-            std::mem::take(&mut *lock(&self.revoked))
-        } else {
-            Vec::new()
-        }
+    /// To be called after each poll.
+    pub(crate) fn news(&self) -> Option<News> {
+        self.any.swap(false, Ordering::Relaxed).then(|| std::mem::take(&mut *self.lock()))
     }
 
-    /// A transaction with this partition was committed.
-    pub(crate) fn committed(&self, partition: i32, progress: Progress, now_ms: i64) {
-        lock(&self.lag).committed(partition, progress, now_ms);
+    fn note(&self, note: impl FnOnce(&mut News)) {
+        note(&mut self.lock());
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,9 +100,7 @@ impl ClientContext for Events {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let connected = statistics.brokers.values().any(|broker| broker.state == "UP");
-        self.brokers.update(self.worker, (!connected).then(|| "no broker is connected".to_owned()));
-        lock(&self.lag).update(&statistics);
+        self.note(|news| news.statistics = Some(statistics));
     }
 }
 
@@ -108,16 +110,15 @@ impl ConsumerContext for Events {
             Rebalance::Assign(list) => {
                 let partitions = partitions(list);
                 tracing::info!(worker = self.worker, ?partitions, "partitions assigned");
-                let mut lag = lock(&self.lag);
-                partitions.into_iter().for_each(|partition| lag.assigned(partition));
+                self.note(|news| news.assigned.extend(partitions));
             }
             Rebalance::Revoke(list) => {
                 let partitions = partitions(list);
                 tracing::info!(worker = self.worker, ?partitions, "partitions revoked");
-                let mut lag = lock(&self.lag);
-                partitions.iter().for_each(|partition| lag.revoked(*partition));
-                lock(&self.revoked).extend(partitions);
-                self.any_revoked.store(true, Ordering::Relaxed);
+                self.note(|news| {
+                    news.assigned.retain(|partition| !partitions.contains(partition));
+                    news.revoked.extend(partitions);
+                });
             }
             Rebalance::Error(error) => tracing::warn!(worker = self.worker, %error, "rebalance failed"),
         }
@@ -126,8 +127,4 @@ impl ConsumerContext for Events {
 
 fn partitions(list: &TopicPartitionList) -> Vec<i32> {
     list.elements().iter().map(|element| element.partition()).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

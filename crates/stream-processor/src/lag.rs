@@ -44,6 +44,13 @@ impl Lag {
         self.show(partition, 0.0, 0.0);
     }
 
+    /// The consumer is gone, and its partitions with it.
+    pub(crate) fn all_revoked(&mut self) {
+        for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
+            self.revoked(partition);
+        }
+    }
+
     pub(crate) fn committed(&mut self, partition: i32, progress: Progress, now_ms: i64) {
         let Some(position) = self.partitions.get_mut(&partition) else { return };
         position.committed = Some(progress.next);
@@ -51,13 +58,14 @@ impl Lag {
         position.measured = Instant::now();
     }
 
-    /// Measures again, from what librdkafka knows of the ends.
-    pub(crate) fn update(&mut self, statistics: &Statistics) {
+    /// Measures again, from what librdkafka knows of the ends. `in_hand` tells whether records of a partition were read
+    /// and not committed yet.
+    pub(crate) fn update(&mut self, statistics: &Statistics, in_hand: impl Fn(i32) -> bool) {
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
         let mut measured = Vec::with_capacity(self.partitions.len());
         for (id, position) in &mut self.partitions {
             let Some(partition) = topic.partitions.get(id) else { continue };
-            let records = behind(partition, position.committed);
+            let records = behind(partition, position.committed, in_hand(*id));
             if records == 0 {
                 position.late = 0.0;
                 position.measured = Instant::now();
@@ -83,15 +91,14 @@ impl Lag {
 }
 
 /// Records between the committed position and the end.
-fn behind(partition: &Partition, committed: Option<i64>) -> i64 {
+fn behind(partition: &Partition, committed: Option<i64>, in_hand: bool) -> i64 {
     let end = partition.ls_offset;
     let position = committed.unwrap_or(match partition.committed_offset {
         known if known >= 0 => known,
         _ => partition.lo_offset,
     });
     // Everything up to the end was fetched, handed out and committed: what is left are markers.
-    let drained =
-        partition.next_offset >= end && partition.fetchq_cnt == 0 && position >= partition.app_offset;
+    let drained = partition.next_offset >= end && partition.fetchq_cnt == 0 && !in_hand;
     if drained || end < 0 || position < 0 { 0 } else { (end - position).max(0) }
 }
 

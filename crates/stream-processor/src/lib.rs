@@ -71,7 +71,7 @@ pub async fn start(settings: Settings, context: Context) -> Result<(), BoxError>
         registry: client,
         tally: Tally::default(),
         sessions,
-        brokers: Arc::new(Board::ready(kafka, workers)),
+        brokers: Board::ready(kafka, workers),
         schemas: Board::ready(registry, workers),
         dead_letters: kafka::context::Throttle::default(),
         shutdown: context.shutdown.clone(),

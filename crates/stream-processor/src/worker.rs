@@ -22,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{Batch, offsets};
 use crate::board::Board;
 use crate::config::Settings;
-use crate::consumer::{self, GroupConsumer};
+use crate::consumer::{self, GroupConsumer, News};
 use crate::engine::{DeadLetter, Engine, Outcome};
 use crate::error::{Policy, ProcessorError, SessionError};
+use crate::lag::Lag;
 use crate::tally::{Outcomes, Tally, now_ms, transactions};
 
 /// How long an idle worker sleeps at the most; a shutdown waits for it.
@@ -49,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) tally: Tally,
     pub(crate) sessions: Board,
-    pub(crate) brokers: Arc<Board>,
+    pub(crate) brokers: Board,
     pub(crate) schemas: Board,
     pub(crate) dead_letters: Throttle,
     pub(crate) shutdown: CancellationToken,
@@ -62,6 +63,7 @@ pub(crate) struct Worker {
     index: usize,
     transactional_id: String,
     engine: Engine,
+    lag: Lag,
     backoff: Backoff,
     missing_since: Instant,
 }
@@ -70,15 +72,18 @@ impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, index: usize, engine: Engine) -> Self {
         let config = &shared.settings.processor;
         let transactional_id = format!("{}-{}-{index}", config.transactional_id_prefix, config.instance);
+        let lag = Lag::new(&config.group, &config.source_topic);
         let backoff = Backoff::default();
-        Self { shared, index, transactional_id, engine, backoff, missing_since: Instant::now() }
+        Self { shared, index, transactional_id, engine, lag, backoff, missing_since: Instant::now() }
     }
 
     /// Works until the shutdown; blocks its thread.
     pub(crate) fn run(mut self) -> Result<(), ProcessorError> {
         let mut fenced: Vec<Instant> = Vec::new();
         loop {
-            let Err(error) = self.session() else { return Ok(()) };
+            let ended = self.session();
+            self.lag.all_revoked();
+            let Err(error) = ended else { return Ok(()) };
             if self.stopping() {
                 return Ok(());
             }
@@ -100,8 +105,8 @@ impl Worker {
         let producer = self.producer()?;
         producer.init()?;
         let settings = &self.shared.settings;
-        let consumer = consumer::connect(settings, self.index, Arc::clone(&self.shared.brokers))
-            .map_err(|source| self.consumer_failure(source))?;
+        let consumer =
+            consumer::connect(settings, self.index).map_err(|source| self.consumer_failure(source))?;
         self.shared.sessions.update(self.index, None);
         let mut batch = Batch::default();
         let mut aborts = 0;
@@ -147,8 +152,9 @@ impl Worker {
     }
 
     /// Waits for a record, then takes what is there, and lingers for more while there is room.
-    fn gather<'c>(&self, consumer: &'c GroupConsumer, batch: &mut Batch<'c>) -> Result<(), SessionError> {
-        let config = &self.shared.settings.processor;
+    fn gather<'c>(&mut self, consumer: &'c GroupConsumer, batch: &mut Batch<'c>) -> Result<(), SessionError> {
+        let shared = Arc::clone(&self.shared);
+        let config = &shared.settings.processor;
         let again = !batch.records().is_empty();
         let first = self.receive(consumer, batch, if again { RETRY_PAUSE } else { IDLE })?;
         if !first || again {
@@ -166,15 +172,14 @@ impl Worker {
 
     /// One poll: whether a record came. Serves rebalances.
     fn receive<'c>(
-        &self,
+        &mut self,
         consumer: &'c GroupConsumer,
         batch: &mut Batch<'c>,
         timeout: Duration,
     ) -> Result<bool, SessionError> {
         let polled = consumer.poll(timeout);
-        let revoked = consumer.context().take_revoked();
-        if !revoked.is_empty() {
-            batch.give_up(&revoked);
+        if let Some(news) = consumer.context().news() {
+            self.take_in(&news, batch);
         }
         match polled {
             Some(Ok(record)) => {
@@ -184,6 +189,19 @@ impl Worker {
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Err(self.consumer_failure(error)),
             // librdkafka repairs it, and its log says what it is.
             Some(Err(_)) | None => Ok(false),
+        }
+    }
+
+    fn take_in(&mut self, news: &News, batch: &mut Batch<'_>) {
+        if !news.revoked.is_empty() {
+            batch.give_up(&news.revoked);
+            news.revoked.iter().for_each(|partition| self.lag.revoked(*partition));
+        }
+        news.assigned.iter().for_each(|partition| self.lag.assigned(*partition));
+        if let Some(statistics) = &news.statistics {
+            let connected = statistics.brokers.values().any(|broker| broker.state == "UP");
+            self.shared.brokers.update(self.index, (!connected).then(|| "no broker is connected".to_owned()));
+            self.lag.update(statistics, |partition| batch.holds(partition));
         }
     }
 
@@ -268,7 +286,7 @@ impl Worker {
         self.shared.tally.committed(&outcomes, batch.records(), began.elapsed());
         let now = now_ms();
         for (partition, seen) in progress {
-            consumer.context().committed(partition, seen, now);
+            self.lag.committed(partition, seen, now);
         }
         Ok(())
     }
