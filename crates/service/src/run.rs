@@ -44,6 +44,7 @@ impl Context {
             "admin",
             server.serve(self.health.clone(), self.metrics.clone(), extra, self.shutdown.clone()),
         );
+        self.tasks.spawn("metrics", telemetry::upkeep(self.metrics.clone(), self.shutdown.clone()));
         tracing::info!(%address, "listening");
         Ok(address)
     }

@@ -1,6 +1,10 @@
 //! Logs and metrics.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
@@ -10,6 +14,8 @@ use crate::config::sections::{LogFormat, TelemetryConfig};
 /// Upper bounds of every `_seconds` histogram: 1 ms to 60 s, fit for both a commit and an end-to-end latency.
 const SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Installs the log subscriber and the metrics recorder; to be called once a process.
 ///
@@ -31,4 +37,13 @@ pub fn init(config: &TelemetryConfig) -> Result<PrometheusHandle, BoxError> {
     Ok(PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .install_recorder()?)
+}
+
+/// Sorts what histograms observed into their buckets every few seconds, until the shutdown. Without it the observations
+/// pile up in memory for as long as nobody scrapes.
+pub(crate) async fn upkeep(metrics: PrometheusHandle, shutdown: CancellationToken) -> Result<(), Infallible> {
+    while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
+        metrics.run_upkeep();
+    }
+    Ok(())
 }
