@@ -87,6 +87,15 @@ impl TransactionalProducer {
         Ok(Self { producer, id: id.to_owned() })
     }
 
+    /// Connects to a broker, a moment before [`Self::init`]: that waits half a second if it finds no connection.
+    ///
+    /// # Errors
+    /// The brokers are away.
+    pub fn connect(&self) -> Result<(), TransactionError> {
+        let metadata = self.producer.client().fetch_metadata(None, CALL_TIMEOUT);
+        metadata.map(drop).map_err(|source| self.error("connection", source))
+    }
+
     /// Takes the transactional id over: fences its last holder, and waits until that one's transaction is aborted
     /// or completed. Blocks 8 s at the most.
     ///

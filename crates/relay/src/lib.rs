@@ -44,7 +44,10 @@ use config::Settings;
 pub async fn serve(settings: Settings, context: Context) -> Result<(), BoxError> {
     metrics::describe();
     let registry = Registry::new(&settings.registry)?;
-    context.serve_admin(settings.relay.listen, axum::Router::new()).await?;
-    relay::spawn(relay::Relay::new(settings, registry, &context), &context);
+    let listen = settings.relay.listen;
+    // Made first, so that it never looks ready before it is.
+    let relay = relay::Relay::new(settings, registry, &context);
+    context.serve_admin(listen, axum::Router::new()).await?;
+    relay::spawn(relay, &context);
     Ok(())
 }

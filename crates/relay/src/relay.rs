@@ -124,12 +124,13 @@ impl Relay {
         let server = preflight::check(&mut conn, &self.settings.relay).await?;
         self.postgres.ready();
         let Some(binary) = self.prepare(&server).await? else { return Ok(()) };
-        let Some(mut held) = self.gain(&mut conn, &server, binary).await? else { return Ok(()) };
+        let Some(mut sink) = self.connect_sink().await else { return Ok(()) };
+        let Some(mut held) = self.gain(&mut conn, &server, &mut sink, binary).await? else { return Ok(()) };
         self.slot.ready();
 
         let slot_lost = CancellationToken::new();
         let monitor = tokio::spawn(self.monitor(slot_lost.clone()).run());
-        let outcome = self.relay_held(&mut conn, &server, &mut held, &slot_lost).await;
+        let outcome = self.relay_held(&mut conn, &server, &mut held, &mut sink, &slot_lost).await;
         monitor.abort();
         // So that the slot is free when it is gained again, by whomever.
         let goodbye = tokio::time::timeout(GOODBYE, held.client.shutdown());
@@ -174,6 +175,7 @@ impl Relay {
         &self,
         conn: &mut PgConnection,
         server: &Server,
+        sink: &mut Sink,
         binary: bool,
     ) -> Result<Option<Held>, RelayError> {
         let config = &self.settings.relay;
@@ -190,7 +192,7 @@ impl Relay {
                 Gained::Held(client, state) => return Ok(Some(Held { client: *client, state, binary })),
                 Gained::Stopped => return Ok(None),
                 Gained::Missing => {
-                    if !self.create(conn, server).await? {
+                    if !self.create(conn, server, sink).await? {
                         return Ok(None);
                     }
                 }
@@ -200,9 +202,14 @@ impl Relay {
 
     /// Makes the slot, after saying so in the offsets topic: a relay that finds the slot then knows that nothing was
     /// published through it. `false` at the shutdown.
-    async fn create(&self, conn: &mut PgConnection, server: &Server) -> Result<bool, RelayError> {
+    async fn create(
+        &self,
+        conn: &mut PgConnection,
+        server: &Server,
+        sink: &mut Sink,
+    ) -> Result<bool, RelayError> {
         let config = &self.settings.relay;
-        let Some(mut sink) = self.open_sink().await else { return Ok(false) };
+        sink.take_over()?;
         match offsets::read(&self.settings.kafka, &config.offsets_topic, &config.slot)? {
             None => sink.commit(&self.progress(server, Phase::Creating))?,
             Some(progress) => {
@@ -243,10 +250,11 @@ impl Relay {
         conn: &mut PgConnection,
         server: &Server,
         held: &mut Held,
+        sink: &mut Sink,
         slot_lost: &CancellationToken,
     ) -> Result<(), RelayError> {
         let config = &self.settings.relay;
-        let Some(mut sink) = self.open_sink().await else { return Ok(()) };
+        sink.take_over()?;
         let progress = offsets::read(&self.settings.kafka, &config.offsets_topic, &config.slot)?;
         let Some(progress) = progress else {
             return Err(Unusable::NoPosition {
@@ -282,7 +290,7 @@ impl Relay {
                 let snapshot = Snapshot {
                     postgres: &self.settings.postgres,
                     conn: &mut *conn,
-                    sink: &mut sink,
+                    sink: &mut *sink,
                     relations: &mut relations,
                     tables: &server.tables,
                     component: &self.slot,
@@ -294,12 +302,12 @@ impl Relay {
                     first_lsn,
                 };
                 let Some(handover) = snapshot.run(coverage).await? else { return Ok(()) };
-                self.begin_streaming(&mut sink, &progress, at_slot, handover)?
+                self.begin_streaming(sink, &progress, at_slot, handover)?
             }
         };
         let stream = Stream {
             client: &mut held.client,
-            sink: &mut sink,
+            sink,
             relations: &mut relations,
             conn,
             metrics: &self.metrics,
@@ -326,10 +334,10 @@ impl Relay {
     }
 
     /// Waits for Kafka. `None` at the shutdown.
-    async fn open_sink(&self) -> Option<Sink> {
+    async fn connect_sink(&self) -> Option<Sink> {
         let what = "the transactional producer";
         let sink = retry::until_ready(&self.kafka, &self.shutdown, what, async || {
-            Sink::open(&self.settings.kafka, &self.settings.relay).map_err(|error| error_chain(&error))
+            Sink::connect(&self.settings.kafka, &self.settings.relay).map_err(|error| error_chain(&error))
         });
         sink.await
     }

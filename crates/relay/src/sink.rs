@@ -25,6 +25,8 @@ pub struct Sink {
     linger: Duration,
     max_records: u64,
     max_bytes: u64,
+    /// Whether the transactional id was taken over.
+    is_owner: bool,
     open: Option<Open>,
 }
 
@@ -51,14 +53,14 @@ pub struct Record<'a> {
 }
 
 impl Sink {
-    /// Takes the transactional id over, which fences its last holder. Blocks 8 s at the most.
+    /// Connects to Kafka. Blocks 8 s at the most.
     ///
     /// # Errors
     /// Kafka's.
-    pub fn open(kafka: &KafkaConfig, config: &RelayConfig) -> Result<Self, TransactionError> {
+    pub fn connect(kafka: &KafkaConfig, config: &RelayConfig) -> Result<Self, TransactionError> {
         let producer =
             TransactionalProducer::new(kafka, &config.transactional_id(), config.transaction_timeout, &[])?;
-        producer.init()?;
+        producer.connect()?;
         Ok(Self {
             producer,
             offsets_topic: config.offsets_topic.clone(),
@@ -66,8 +68,22 @@ impl Sink {
             linger: config.linger,
             max_records: config.max_transaction_records,
             max_bytes: config.max_transaction_bytes,
+            is_owner: false,
             open: None,
         })
+    }
+
+    /// Takes the transactional id over, which fences its last holder; not again if this sink did already, since
+    /// whoever took it over later has fenced this sink. Nothing can be sent before. Blocks 8 s at the most.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn take_over(&mut self) -> Result<(), TransactionError> {
+        if !self.is_owner {
+            self.producer.init()?;
+            self.is_owner = true;
+        }
+        Ok(())
     }
 
     /// Adds a record to the open transaction, or begins one.

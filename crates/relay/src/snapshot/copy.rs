@@ -94,8 +94,11 @@ impl<'a> Copy<'a> {
         match self.format {
             Format::Binary => match read_binary(&self.row, &mut self.cells) {
                 Some(true) => Ok(true),
-                // The trailer; the end of the messages follows.
-                Some(false) => Ok(false),
+                // The trailer. Only after the end of the messages the connection is free for the next table.
+                Some(false) => match self.messages.try_next().await? {
+                    None => Ok(false),
+                    Some(_) => Err(self.malformed()),
+                },
                 None => Err(self.malformed()),
             },
             Format::Text => {
