@@ -4,7 +4,7 @@
 //! it to its source topic is sending key, value and the first headers again.
 
 use chrono::{SecondsFormat, Utc};
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message, OwnedHeaders};
 
 /// Topic of the record.
 pub const SOURCE_TOPIC: &str = "dlq.source.topic";
@@ -36,7 +36,7 @@ pub fn topic(source: &str) -> String {
 
 /// The headers of the dead letter for `record`.
 #[must_use]
-pub fn headers(record: &BorrowedMessage<'_>, service: &str, kind: &str, message: &str) -> OwnedHeaders {
+pub fn headers<M: Message>(record: &M, service: &str, kind: &str, message: &str) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new();
     let mut attempt = 1_u32;
     for header in record.headers().into_iter().flat_map(|headers| headers.iter()) {

@@ -1,0 +1,61 @@
+//! Whether Cassandra takes writes, for `/readyz`, for the log, and for the writes that wait for it.
+
+use std::cell::Cell;
+use std::fmt::Display;
+
+use kafka::context::Throttle;
+use service::health::Component;
+use service::retry::Backoff;
+use tokio::sync::Notify;
+
+use crate::offsets::Offsets;
+
+/// Failures in a row after which a write counts as waiting: one that succeeds at the second or third try is not
+/// worth a line in the log.
+const TRIES_BEFORE_WAITING: u32 = 3;
+
+/// Used on the writer's thread only.
+#[derive(Debug)]
+pub struct Availability {
+    component: Component,
+    away: Cell<bool>,
+    back: Notify,
+    log: Throttle,
+}
+
+impl Availability {
+    /// Reports to this component.
+    #[must_use]
+    pub fn new(component: Component) -> Self {
+        Self { component, away: Cell::new(false), back: Notify::new(), log: Throttle::default() }
+    }
+
+    /// A node answered: whoever waits tries again at once.
+    pub fn answered(&self) {
+        if self.away.replace(false) {
+            self.component.ready();
+            self.back.notify_waiters();
+        }
+    }
+
+    /// Something failed and will be tried again. `reason` is of a closed set or short; `error` goes to the log, at
+    /// most once a second.
+    pub fn failed(&self, reason: &str, error: &dyn Display, backoff: &Backoff) {
+        if let Some(held_back) = self.log.pass() {
+            tracing::warn!(reason, %error, held_back, "Cassandra failed, trying again");
+        }
+        if backoff.attempts() >= TRIES_BEFORE_WAITING {
+            self.away.set(true);
+            self.component.waiting(reason);
+        }
+    }
+
+    /// Waits for the next try: until the delay is over, a node answered somebody else, or partitions are given up.
+    pub async fn pause(&self, backoff: &mut Backoff, offsets: &Offsets) {
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next_delay()) => {}
+            () = self.back.notified() => {}
+            () = offsets.given_up.notified() => {}
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The consumer's thread: polls Kafka whatever Cassandra and the brokers do, and hands batches to the writer.
+//!
+//! While the queue is full the partitions are paused and polling goes on, so the group never takes this process for
+//! dead; what is in memory stays bounded. What waits for a broker's answer, commits and questions, has a thread of
+//! its own ([`group`]).
+
+mod context;
+mod group;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use kafka::KafkaConfig;
+use kafka::context::Throttle;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::topic_partition_list::Offset;
+use service::health::Component;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::SinkConfig;
+use crate::offsets::Offsets;
+use crate::record::{BATCH_BYTES, BATCH_RECORDS, Batch, Record};
+use context::GroupContext;
+
+/// How long a poll waits for a record; bounds how late a shutdown is seen.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a full queue is waited for before the partitions are paused. Pausing throws away what was fetched ahead,
+/// so it is not worth it for the moments in which the writer is merely the slower one.
+const QUEUE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the last commit may take.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
+
+type GroupConsumer = BaseConsumer<GroupContext>;
+
+/// The consumer can't go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the Kafka consumer of group {group} failed: {step}")]
+pub struct ConsumerError {
+    group: String,
+    step: &'static str,
+    source: KafkaError,
+}
+
+/// What the consumer's thread works with.
+pub struct Poller {
+    /// How it is configured.
+    pub config: SinkConfig,
+    /// How Kafka is reached.
+    pub kafka: KafkaConfig,
+    /// What was read and written.
+    pub offsets: Arc<Offsets>,
+    /// Where records go.
+    pub queue: mpsc::Sender<Batch>,
+    /// What `/readyz` calls Kafka.
+    pub component: Component,
+    /// When to stop.
+    pub shutdown: CancellationToken,
+    /// For waiting on the queue.
+    pub runtime: Handle,
+}
+
+/// The state of one consumer.
+struct Polling<'p> {
+    poller: &'p Poller,
+    consumer: &'p GroupConsumer,
+    batch: Batch,
+    bytes: usize,
+    /// A batch that found the queue full.
+    held: Option<Batch>,
+    paused: bool,
+    settled_at: Instant,
+    log: Throttle,
+}
+
+impl Poller {
+    /// Polls until the shutdown, then drains, commits and leaves the group. Blocks its thread.
+    ///
+    /// # Errors
+    /// librdkafka does not take the configuration, or the consumer failed for good.
+    pub fn run(self) -> Result<(), ConsumerError> {
+        let group = &self.config.group;
+        let failed = |step| move |source| ConsumerError { group: group.clone(), step, source };
+        let consumer = Arc::new(self.consumer().map_err(failed("creation"))?);
+        consumer.subscribe(&[&self.config.source_topic]).map_err(failed("subscription"))?;
+        let outcome = std::thread::scope(|scope| {
+            // Dropped when polling ends, which ends the other thread.
+            let (polling, ended) = std::sync::mpsc::channel::<()>();
+            let (poller, consumer) = (&self, &consumer);
+            scope.spawn(move || group::keep(poller, consumer, &ended));
+            let outcome = Polling::new(poller, consumer).run();
+            drop(polling);
+            outcome
+        });
+        self.leave(consumer);
+        outcome.map_err(failed("polling"))
+    }
+
+    fn consumer(&self) -> Result<GroupConsumer, KafkaError> {
+        let settings = [
+            ("group.id", self.config.group.as_str()),
+            ("isolation.level", "read_committed"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "earliest"),
+            // A process that joins or leaves takes or frees its share only; the other partitions are written on.
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            // The partitions of a killed process are taken over after this.
+            ("session.timeout.ms", "10000"),
+            ("fetch.message.max.bytes", "1048576"),
+            ("queued.min.messages", "10000"),
+            ("queued.max.messages.kbytes", "4096"),
+            // The default waits a second once that much is queued.
+            ("fetch.queue.backoff.ms", "10"),
+        ];
+        let context = GroupContext::new(Arc::clone(&self.offsets), self.config.drain_timeout);
+        self.kafka.client(crate::SERVICE, &settings).create_with_context(context)
+    }
+
+    /// Ends what is in flight, commits and leaves the group. Each step is bounded, also while the brokers are away.
+    fn leave(&self, consumer: Arc<GroupConsumer>) {
+        consumer.context().leaving.store(true, Ordering::Relaxed);
+        let ours: Vec<i32> = self.offsets.partitions().iter().map(|(partition, ..)| *partition).collect();
+        let last = self.offsets.give_up(&ours, self.config.drain_timeout);
+        if !last.is_empty() && !self.commit_in_time(&consumer, last) {
+            // Without the brokers, leaving would not end either; the process does.
+            return;
+        }
+        drop(consumer);
+    }
+
+    fn commit_in_time(&self, consumer: &Arc<GroupConsumer>, last: Vec<(i32, i64)>) -> bool {
+        let (done, committed) = std::sync::mpsc::channel();
+        let (consumer, topic) = (Arc::clone(consumer), self.config.source_topic.clone());
+        std::thread::spawn(move || done.send(group::commit(&consumer, &topic, &last).map(drop)));
+        match committed.recv_timeout(COMMIT_PATIENCE) {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the last position could not be committed; its records will be repeated");
+                true
+            }
+            Err(_) => {
+                tracing::warn!(
+                    "the brokers did not take the last position in time; its records will be repeated"
+                );
+                false
+            }
+        }
+    }
+}
+
+impl<'p> Polling<'p> {
+    fn new(poller: &'p Poller, consumer: &'p GroupConsumer) -> Self {
+        Self {
+            poller,
+            consumer,
+            batch: Batch::with_capacity(BATCH_RECORDS),
+            bytes: 0,
+            held: None,
+            paused: false,
+            settled_at: Instant::now(),
+            log: Throttle::default(),
+        }
+    }
+
+    fn run(mut self) -> Result<(), KafkaError> {
+        while !self.poller.shutdown.is_cancelled() {
+            let mut patience = POLL;
+            while let Some(polled) = self.consumer.poll(patience) {
+                match polled {
+                    Ok(message) => self.take(&message),
+                    Err(error) => self.report(error)?,
+                }
+                if self.batch.len() >= BATCH_RECORDS || self.bytes >= BATCH_BYTES || self.held.is_some() {
+                    break;
+                }
+                patience = Duration::ZERO;
+            }
+            if !self.hand_over()? {
+                break;
+            }
+            if self.settled_at.elapsed() >= self.poller.config.commit_interval {
+                self.settle()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
+        let timestamp = message.timestamp().to_millis();
+        let Some(ticket) = self.poller.offsets.read(message.partition(), message.offset(), timestamp) else {
+            return;
+        };
+        let record = Record::new(message, ticket);
+        self.bytes += record.size();
+        self.batch.push(record);
+    }
+
+    /// Gives what was read to the writer; pauses while it has no room. `false` if the writer is gone.
+    fn hand_over(&mut self) -> Result<bool, KafkaError> {
+        let batch = match self.held.take() {
+            Some(held) => held,
+            None if self.batch.is_empty() => return Ok(true),
+            None => {
+                self.bytes = 0;
+                std::mem::replace(&mut self.batch, Batch::with_capacity(BATCH_RECORDS))
+            }
+        };
+        let batch = match self.poller.queue.try_send(batch) {
+            Ok(()) => return self.resume().map(|()| true),
+            Err(TrySendError::Closed(_)) => return Ok(false),
+            Err(TrySendError::Full(batch)) => batch,
+        };
+        if !self.paused {
+            let room = self.poller.queue.reserve();
+            let room = async { tokio::time::timeout(QUEUE_PATIENCE, room).await };
+            match self.poller.runtime.block_on(room) {
+                Ok(Ok(room)) => {
+                    room.send(batch);
+                    return Ok(true);
+                }
+                Ok(Err(_)) => return Ok(false),
+                Err(_) => {}
+            }
+        }
+        self.held = Some(batch);
+        self.pause()?;
+        Ok(true)
+    }
+
+    /// Again and again while the queue is full, since partitions may be assigned meanwhile.
+    fn pause(&mut self) -> Result<(), KafkaError> {
+        self.paused = true;
+        self.consumer.pause(&self.consumer.assignment()?)
+    }
+
+    fn resume(&mut self) -> Result<(), KafkaError> {
+        if std::mem::take(&mut self.paused) {
+            self.consumer.resume(&self.consumer.assignment()?)?;
+        }
+        Ok(())
+    }
+
+    /// The consumer's own position also passes what is no record: the markers of transactions. Only this thread may
+    /// compare it, since only here everything that was handed out is known.
+    fn settle(&mut self) -> Result<(), KafkaError> {
+        self.settled_at = Instant::now();
+        for element in self.consumer.position()?.elements() {
+            if let Offset::Offset(position) = element.offset() {
+                self.poller.offsets.settle(element.partition(), position);
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything but a fatal error passes by itself or by somebody's doing; librdkafka goes on trying.
+    fn report(&self, error: KafkaError) -> Result<(), KafkaError> {
+        let code = match error {
+            KafkaError::MessageConsumptionFatal(_) => return Err(error),
+            ref other => other.rdkafka_error_code(),
+        };
+        if let Some(held_back) = self.log.pass() {
+            tracing::warn!(%error, held_back, "Kafka consumer");
+        }
+        match code {
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                self.poller.component.waiting("Kafka: no broker answers")
+            }
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::Authentication,
+            ) => self.poller.component.waiting(format!("Kafka: {error}; check the user and its rights")),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                let topic = &self.poller.config.source_topic;
+                self.poller
+                    .component
+                    .waiting(format!("Kafka: topic {topic} does not exist; `pipeline migrate` makes it"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

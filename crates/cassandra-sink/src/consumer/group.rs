@@ -1,0 +1,117 @@
+//! What needs an answer of the brokers: commits of the positions, and how far behind they are. On a thread of its own,
+//! so that polling never waits for it.
+//!
+//! The lag is asked for, since librdkafka's own statistics stand still while partitions are paused: just then it
+//! matters.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use kafka::context::Throttle;
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::{GroupConsumer, Poller};
+use crate::metrics;
+
+const LAG_INTERVAL: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Commits and publishes the lag until `ended` is closed.
+pub(super) fn keep(poller: &Poller, consumer: &GroupConsumer, ended: &Receiver<()>) {
+    let log = Throttle::default();
+    let mut published = BTreeSet::new();
+    let mut published_at = Instant::now();
+    while ended.recv_timeout(poller.config.commit_interval) == Err(RecvTimeoutError::Timeout) {
+        commit_written(poller, consumer, &log);
+        if published_at.elapsed() >= LAG_INTERVAL {
+            published = publish_lag(poller, consumer, &published);
+            published_at = Instant::now();
+        }
+    }
+}
+
+/// Commits positions and returns those that the group has now.
+pub(super) fn commit(
+    consumer: &GroupConsumer,
+    topic: &str,
+    positions: &[(i32, i64)],
+) -> KafkaResult<Vec<(i32, i64)>> {
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for (partition, position) in positions {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*position))?;
+    }
+    consumer.commit(&list, CommitMode::Sync)?;
+    let mut taken = Vec::with_capacity(positions.len());
+    for (element, position) in list.elements().iter().zip(positions) {
+        element.error()?;
+        taken.push(*position);
+    }
+    Ok(taken)
+}
+
+/// Commits what is contiguously written. What this commit loses the next one repeats.
+fn commit_written(poller: &Poller, consumer: &GroupConsumer, log: &Throttle) {
+    let ahead = poller.offsets.to_commit();
+    if ahead.is_empty() {
+        return;
+    }
+    match commit(consumer, &poller.config.source_topic, &ahead) {
+        Ok(taken) => taken.into_iter().for_each(|(partition, at)| poller.offsets.committed(partition, at)),
+        Err(error) => {
+            if let Some(held_back) = log.pass() {
+                tracing::warn!(%error, held_back, "positions could not be committed, trying again");
+            }
+        }
+    }
+}
+
+/// The lag of every partition that is ours; those that were and are no longer get none.
+fn publish_lag(poller: &Poller, consumer: &GroupConsumer, published: &BTreeSet<i32>) -> BTreeSet<i32> {
+    let (group, topic) = (&poller.config.group, &poller.config.source_topic);
+    let mut ours = BTreeSet::new();
+    let mut answered = true;
+    for (partition, position, oldest) in poller.offsets.partitions() {
+        let records = if answered { behind(consumer, topic, partition, position).ok() } else { None };
+        // One question without an answer is enough to know that the brokers are away.
+        answered = records.is_some();
+        metrics::lag(group, topic, partition, records, age(oldest));
+        ours.insert(partition);
+    }
+    for gone in published.difference(&ours) {
+        metrics::lag(group, topic, *gone, Some(0), Duration::ZERO);
+    }
+    if answered && !ours.is_empty() {
+        poller.component.ready();
+    }
+    ours
+}
+
+/// Records between the position and the end of what is committed.
+fn behind(consumer: &GroupConsumer, topic: &str, partition: i32, position: Option<i64>) -> KafkaResult<i64> {
+    let (low, high) = consumer.fetch_watermarks(topic, partition, CALL_TIMEOUT)?;
+    let position = match position {
+        Some(position) => position,
+        None => committed(consumer, topic, partition)?.unwrap_or(low),
+    };
+    Ok(high.saturating_sub(position).max(0))
+}
+
+/// The group's position before this process has read anything.
+fn committed(consumer: &GroupConsumer, topic: &str, partition: i32) -> KafkaResult<Option<i64>> {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(topic, partition);
+    let committed = consumer.committed_offsets(list, CALL_TIMEOUT)?;
+    Ok(committed.elements().first().and_then(|element| match element.offset() {
+        Offset::Offset(position) => Some(position),
+        _ => None,
+    }))
+}
+
+fn age(timestamp: Option<i64>) -> Duration {
+    let Some(then) = timestamp.and_then(|millis| u64::try_from(millis).ok()) else { return Duration::ZERO };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Duration::from_millis(then))
+}

@@ -1,0 +1,179 @@
+//! What has been read and what has been written, so that only a contiguous written position is ever committed.
+//!
+//! Writes end in any order. A partition's position moves over a record only when it and all before it are done, so a
+//! crash repeats records and never skips one. Positions are those of the next record to read, as Kafka commits them.
+
+mod window;
+
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use window::Window;
+
+/// A record's place among those that were read. Stale once its partition is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    partition: i32,
+    epoch: u64,
+    sequence: u64,
+}
+
+/// How a record ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is in Cassandra or in the dead-letter topic.
+    Done,
+    /// It was given up, since its partition is: whoever reads the partition next does it.
+    Abandoned,
+}
+
+/// The partitions that this process has. Shared by the consumer and the writer.
+#[derive(Debug, Default)]
+pub struct Offsets {
+    state: Mutex<State>,
+    drained: Condvar,
+    /// Notified when partitions are given up, so that what waits for Cassandra sees it at once.
+    pub given_up: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    epoch: u64,
+    partitions: BTreeMap<i32, Partition>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    epoch: u64,
+    window: Window,
+    /// Records whose writing has begun and not ended.
+    running: usize,
+    /// Nothing is begun any more.
+    closing: bool,
+    committed: Option<i64>,
+}
+
+impl Offsets {
+    /// Partitions that are now ours, nothing of them read.
+    pub fn assign(&self, partitions: impl IntoIterator<Item = i32>) {
+        let mut state = self.lock();
+        state.epoch += 1;
+        let epoch = state.epoch;
+        for partition in partitions {
+            state.partitions.insert(partition, Partition { epoch, ..Partition::default() });
+        }
+    }
+
+    /// A record was read; `timestamp` in milliseconds since the epoch. `None` if the partition is not ours.
+    pub fn read(&self, partition: i32, offset: i64, timestamp: Option<i64>) -> Option<Ticket> {
+        let mut state = self.lock();
+        let known = state.partitions.get_mut(&partition)?;
+        Some(Ticket { partition, epoch: known.epoch, sequence: known.window.push(offset, timestamp) })
+    }
+
+    /// The record's writing begins. `false` if it must not, since its partition is given up.
+    #[must_use]
+    pub fn begin(&self, ticket: &Ticket) -> bool {
+        let mut state = self.lock();
+        let known = state.of(ticket).filter(|partition| !partition.closing);
+        known.map(|partition| partition.running += 1).is_some()
+    }
+
+    /// Whether it is still worth while to write the record.
+    #[must_use]
+    pub fn is_wanted(&self, ticket: &Ticket) -> bool {
+        self.lock().of(ticket).is_some_and(|partition| !partition.closing)
+    }
+
+    /// The record's writing, which had begun, ended.
+    pub fn end(&self, ticket: &Ticket, end: End) {
+        let mut state = self.lock();
+        let Some(partition) = state.of(ticket) else { return };
+        partition.running = partition.running.saturating_sub(1);
+        if end == End::Done {
+            partition.window.finish(ticket.sequence);
+        }
+        if partition.closing && partition.running == 0 {
+            self.drained.notify_all();
+        }
+    }
+
+    /// The consumer stands at `position` and everything it handed over is known here: what lies between is no
+    /// record (a transaction's marker), so the partition's position is there too if nothing is unfinished.
+    pub fn settle(&self, partition: i32, position: i64) {
+        if let Some(known) = self.lock().partitions.get_mut(&partition) {
+            known.window.settle(position);
+        }
+    }
+
+    /// Positions that are ahead of the last committed ones.
+    #[must_use]
+    pub fn to_commit(&self) -> Vec<(i32, i64)> {
+        self.lock().partitions.iter().filter_map(|(number, known)| Some((*number, known.ahead()?))).collect()
+    }
+
+    /// The group has this position now.
+    pub fn committed(&self, partition: i32, position: i64) {
+        if let Some(known) = self.lock().partitions.get_mut(&partition) {
+            known.committed = known.committed.max(Some(position));
+        }
+    }
+
+    /// Begins nothing more of these partitions, waits until what has begun has ended or `patience` is over, and
+    /// forgets them. Returns the positions that are not committed yet.
+    pub fn give_up(&self, partitions: &[i32], patience: Duration) -> Vec<(i32, i64)> {
+        let deadline = Instant::now() + patience;
+        let mut state = self.lock();
+        for partition in partitions {
+            if let Some(known) = state.partitions.get_mut(partition) {
+                known.closing = true;
+            }
+        }
+        self.given_up.notify_waiters();
+        while state.running(partitions) > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.drained.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let given_up =
+            partitions.iter().filter_map(|number| Some((*number, state.partitions.remove(number)?)));
+        given_up.filter_map(|(number, known)| Some((number, known.ahead()?))).collect()
+    }
+
+    /// Every partition that is ours: its position, and the timestamp of its oldest unfinished record in
+    /// milliseconds since the epoch.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<(i32, Option<i64>, Option<i64>)> {
+        let state = self.lock();
+        let all = state.partitions.iter();
+        all.map(|(number, known)| (*number, known.window.position(), known.window.oldest())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn of(&mut self, ticket: &Ticket) -> Option<&mut Partition> {
+        self.partitions.get_mut(&ticket.partition).filter(|partition| partition.epoch == ticket.epoch)
+    }
+
+    fn running(&self, partitions: &[i32]) -> usize {
+        partitions.iter().filter_map(|number| self.partitions.get(number)).map(|known| known.running).sum()
+    }
+}
+
+impl Partition {
+    fn ahead(&self) -> Option<i64> {
+        self.window.position().filter(|position| self.committed.is_none_or(|committed| committed < *position))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! What is written for a record: made once per writer's schema, then followed for every record.
+
+use std::str::FromStr as _;
+
+use events::meta::Op;
+use scylla::statement::prepared::PreparedStatement;
+
+use crate::avro::{Cell, Layout, Row};
+use crate::convert::Nulls;
+use crate::mapping::{Binding, Metadata};
+use crate::poison::{Kind, Poison};
+use crate::statement::{Bound, Statement, Statements};
+use crate::table::Table;
+
+/// How records of one schema go to the tables.
+#[derive(Debug)]
+pub struct Plan {
+    /// How to read them.
+    pub layout: Layout,
+    /// Where the change metadata is.
+    pub metadata: Metadata,
+    /// Every configured table, in the order of the configuration.
+    pub tables: Vec<TablePlan>,
+}
+
+/// How records go to one table.
+#[derive(Debug)]
+pub struct TablePlan {
+    /// The table as it was when the statements were prepared.
+    pub table: Table,
+    /// Its primary key.
+    pub key: Vec<Binding>,
+    /// Its primary key before an update, if the schema keeps it.
+    pub old_key: Option<Vec<Binding>>,
+    /// What is executed.
+    pub statements: Statements,
+}
+
+/// What happened to the source's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Kind of change.
+    pub op: Op,
+    /// Time of the source's commit, microseconds since the epoch.
+    pub commit_ts: i64,
+}
+
+/// One statement to execute for a record.
+#[derive(Debug)]
+pub struct Write<'a> {
+    /// Number of the table in the plan.
+    pub table: usize,
+    /// Whether a row is removed.
+    pub is_delete: bool,
+    /// What is executed.
+    pub statement: &'a PreparedStatement,
+    /// Its values.
+    pub values: Bound<'a>,
+}
+
+impl Plan {
+    /// Reads the change metadata.
+    ///
+    /// # Errors
+    /// An operation that does not exist, or a position or time that is missing.
+    pub fn change(&self, row: &Row<'_>) -> Result<Change, Poison> {
+        let invalid = |message: &str| Poison::new(Kind::InvalidChange, message);
+        let Cell::String(op) = row.cell(self.metadata.op) else { return Err(invalid("__op is null")) };
+        let op = Op::from_str(op).map_err(|error| invalid(&error.to_string()))?;
+        // It is the write timestamp, which the smallest long can't be and no position in a log is below 0.
+        let Cell::Long(0..) = row.cell(self.metadata.lsn) else {
+            return Err(invalid("__lsn is null or negative"));
+        };
+        let Cell::Long(commit_ts) = row.cell(self.metadata.commit_ts) else {
+            return Err(invalid("__commit_ts is null"));
+        };
+        Ok(Change { op, commit_ts })
+    }
+
+    /// The statements for a row. They touch different rows of Cassandra, so that their order does not matter.
+    ///
+    /// # Errors
+    /// A column of a primary key is null.
+    pub fn writes<'a>(&'a self, row: &'a Row<'a>, op: Op) -> Result<Vec<Write<'a>>, Poison> {
+        let mut writes = Vec::with_capacity(self.tables.len());
+        for (index, table) in self.tables.iter().enumerate() {
+            table.check_key(&table.key, row)?;
+            let write = |is_delete, statement: &'a Statement, nulls| Write {
+                table: index,
+                is_delete,
+                statement: &statement.prepared,
+                values: statement.bind(&row.cells, nulls),
+            };
+            if let Some(old) = table.moved_from(row) {
+                table.check_key(old, row)?;
+                writes
+                    .extend(table.statements.delete_old.as_ref().map(|old| write(true, old, Nulls::Written)));
+            }
+            writes.push(match op {
+                // A new row has nothing that a null would have to remove.
+                Op::Create | Op::Read => write(false, &table.statements.upsert, Nulls::Unset),
+                Op::Update => write(false, &table.statements.upsert, Nulls::Written),
+                Op::Delete => write(true, &table.statements.delete, Nulls::Written),
+            });
+        }
+        Ok(writes)
+    }
+}
+
+impl TablePlan {
+    /// The old key, if the record has one and it differs.
+    fn moved_from(&self, row: &Row<'_>) -> Option<&[Binding]> {
+        let old_key = self.old_key.as_ref().filter(|_| row.has_before)?;
+        let moved = self.key.iter().zip(old_key).any(|(new, old)| row.cell(new.cell) != row.cell(old.cell));
+        moved.then_some(old_key)
+    }
+
+    fn check_key(&self, key: &[Binding], row: &Row<'_>) -> Result<(), Poison> {
+        match key.iter().find(|binding| row.cell(binding.cell) == Cell::Null) {
+            None => Ok(()),
+            Some(binding) => {
+                let message =
+                    format!("key column {} of table {} would be null", binding.column, self.table.name);
+                Err(Poison::new(Kind::NullKey, message))
+            }
+        }
+    }
+}
