@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::fmt::Display;
+use std::time::{Duration, Instant};
 
-use kafka::context::Throttle;
 use service::health::Component;
 use service::retry::Backoff;
 use tokio::sync::Notify;
@@ -14,20 +14,23 @@ use crate::offsets::Offsets;
 /// worth a line in the log.
 const TRIES_BEFORE_WAITING: u32 = 3;
 
+/// How often a failure that lasts is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Used on the writer's thread only.
 #[derive(Debug)]
 pub struct Availability {
     component: Component,
     away: Cell<bool>,
     back: Notify,
-    log: Throttle,
+    logged_at: Cell<Option<Instant>>,
 }
 
 impl Availability {
     /// Reports to this component.
     #[must_use]
     pub fn new(component: Component) -> Self {
-        Self { component, away: Cell::new(false), back: Notify::new(), log: Throttle::default() }
+        Self { component, away: Cell::new(false), back: Notify::new(), logged_at: Cell::new(None) }
     }
 
     /// A node answered: whoever waits tries again at once.
@@ -38,11 +41,12 @@ impl Availability {
         }
     }
 
-    /// Something failed and will be tried again. `reason` is of a closed set or short; `error` goes to the log, at
-    /// most once a second.
+    /// Something failed and will be tried again. `reason` is of a closed set or short; `error` goes to the log now and
+    /// then.
     pub fn failed(&self, reason: &str, error: &dyn Display, backoff: &Backoff) {
-        if let Some(held_back) = self.log.pass() {
-            tracing::warn!(reason, %error, held_back, "Cassandra failed, trying again");
+        if self.logged_at.get().is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+            self.logged_at.set(Some(Instant::now()));
+            tracing::warn!(reason, %error, "Cassandra failed, trying again");
         }
         if backoff.attempts() >= TRIES_BEFORE_WAITING {
             self.away.set(true);

@@ -4,7 +4,7 @@
 //! The lag is asked for, since librdkafka's own statistics stand still while partitions are paused: just then it
 //! matters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,12 +22,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Commits and publishes the lag until `ended` is closed.
 pub(super) fn keep(poller: &Poller, consumer: &GroupConsumer, ended: &Receiver<()>) {
     let log = Throttle::default();
-    let mut published = BTreeSet::new();
+    let mut lag = Lag { poller, consumer, published: BTreeSet::new(), unread_since: BTreeMap::new() };
     let mut published_at = Instant::now();
     while ended.recv_timeout(poller.config.commit_interval) == Err(RecvTimeoutError::Timeout) {
         commit_written(poller, consumer, &log);
         if published_at.elapsed() >= LAG_INTERVAL {
-            published = publish_lag(poller, consumer, &published);
+            lag.publish();
             published_at = Instant::now();
         }
     }
@@ -68,25 +68,54 @@ fn commit_written(poller: &Poller, consumer: &GroupConsumer, log: &Throttle) {
     }
 }
 
-/// The lag of every partition that is ours; those that were and are no longer get none.
-fn publish_lag(poller: &Poller, consumer: &GroupConsumer, published: &BTreeSet<i32>) -> BTreeSet<i32> {
-    let (group, topic) = (&poller.config.group, &poller.config.source_topic);
-    let mut ours = BTreeSet::new();
-    let mut answered = true;
-    for (partition, position, oldest) in poller.offsets.partitions() {
-        let records = if answered { behind(consumer, topic, partition, position).ok() } else { None };
-        // One question without an answer is enough to know that the brokers are away.
-        answered = records.is_some();
-        metrics::lag(group, topic, partition, records, age(oldest));
-        ours.insert(partition);
+/// What is remembered from one measurement to the next.
+struct Lag<'p> {
+    poller: &'p Poller,
+    consumer: &'p GroupConsumer,
+    published: BTreeSet<i32>,
+    /// Partitions that have records of which none was read, and since when that is known.
+    unread_since: BTreeMap<i32, Instant>,
+}
+
+impl Lag<'_> {
+    /// Publishes the lag of every partition that is ours; those that were and are no longer have none.
+    fn publish(&mut self) {
+        let (group, topic) = (&self.poller.config.group, &self.poller.config.source_topic);
+        let mut ours = BTreeSet::new();
+        let mut answered = true;
+        for (partition, position, oldest) in self.poller.offsets.partitions() {
+            let records =
+                if answered { behind(self.consumer, topic, partition, position).ok() } else { None };
+            // One question without an answer is enough to know that the brokers are away.
+            answered = records.is_some();
+            metrics::lag(group, topic, partition, records, self.age(partition, records, oldest));
+            ours.insert(partition);
+        }
+        for gone in self.published.difference(&ours) {
+            metrics::lag(group, topic, *gone, Some(0), Duration::ZERO);
+            self.unread_since.remove(gone);
+        }
+        if answered && !ours.is_empty() {
+            self.poller.component.ready();
+        }
+        self.published = ours;
     }
-    for gone in published.difference(&ours) {
-        metrics::lag(group, topic, *gone, Some(0), Duration::ZERO);
+
+    /// Age of the oldest unwritten record; where none was read yet, at least how long there has been one.
+    fn age(&mut self, partition: i32, behind: Option<i64>, oldest: Option<i64>) -> Duration {
+        if let Some(timestamp) = oldest {
+            self.unread_since.remove(&partition);
+            return since(timestamp);
+        }
+        match behind {
+            Some(1..) => self.unread_since.entry(partition).or_insert_with(Instant::now).elapsed(),
+            Some(_) => {
+                self.unread_since.remove(&partition);
+                Duration::ZERO
+            }
+            None => self.unread_since.get(&partition).map_or(Duration::ZERO, Instant::elapsed),
+        }
     }
-    if answered && !ours.is_empty() {
-        poller.component.ready();
-    }
-    ours
 }
 
 /// Records between the position and the end of what is committed.
@@ -110,8 +139,7 @@ fn committed(consumer: &GroupConsumer, topic: &str, partition: i32) -> KafkaResu
     }))
 }
 
-fn age(timestamp: Option<i64>) -> Duration {
-    let Some(then) = timestamp.and_then(|millis| u64::try_from(millis).ok()) else { return Duration::ZERO };
+fn since(timestamp: i64) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(Duration::from_millis(then))
+    now.saturating_sub(Duration::from_millis(u64::try_from(timestamp).unwrap_or_default()))
 }
