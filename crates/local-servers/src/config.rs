@@ -284,7 +284,7 @@ impl StackConfig {
     }
 
     pub(crate) fn data(&self, name: &str) -> PathBuf {
-        self.root.join("data").join(name)
+        crate::servers::data(&self.root, name)
     }
 }
 

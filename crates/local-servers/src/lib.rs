@@ -30,6 +30,7 @@ pub use error::{Error, Result};
 pub use ports::{Ports, free_ports};
 pub use procfs::ProcessId;
 pub use progress::Progress;
+pub use servers::data_folders;
 pub use service::ServiceSpec;
 pub use stack::{ProcessState, ProcessStatus, Stack};
 pub use state::{Endpoints, Phase, ProcessRecord, StackState};

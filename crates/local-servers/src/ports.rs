@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
+    process::POLL,
     procfs,
 };
 
@@ -86,34 +87,37 @@ pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     ports.try_into().map_err(|_| Error::NoFreePort { attempts: ATTEMPTS })
 }
 
-/// Checks that nobody listens on a port.
-pub(crate) fn ensure_free(port: u16, server: &str) -> Result<()> {
-    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(Error::PortTaken { port, server: server.to_owned(), holder: procfs::port_holder(port) })
+/// Checks that nobody listens on a port. Looks again for a moment: a process that was just forked holds a copy of
+/// its parent's sockets until it runs its own program.
+pub(crate) async fn ensure_free(port: u16, server: &str) -> Result<()> {
+    const LOOKS: u32 = 20;
+    for _ in 0..LOOKS {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(POLL).await,
+            Err(error) => return Err(Error::process("open a port for", format!("{server} ({port})"))(error)),
         }
-        Err(error) => Err(Error::process("open a port for", format!("{server} ({port})"))(error)),
     }
+    Err(Error::PortTaken { port, server: server.to_owned(), holder: procfs::port_holder(port) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn free_ports_differ_and_can_be_taken() {
+    #[tokio::test]
+    async fn free_ports_differ_and_can_be_taken() {
         let ports: [u16; 8] = free_ports().unwrap();
         let distinct: std::collections::BTreeSet<u16> = ports.into_iter().collect();
         assert_eq!(distinct.len(), ports.len());
-        ensure_free(ports[0], "a server").unwrap();
+        ensure_free(ports[0], "a server").await.unwrap();
     }
 
-    #[test]
-    fn a_taken_port_names_port_server_and_holder() {
+    #[tokio::test]
+    async fn a_taken_port_names_port_server_and_holder() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let text = ensure_free(port, "kafka").unwrap_err().to_string();
+        let text = ensure_free(port, "kafka").await.unwrap_err().to_string();
         let expected = format!("port {port} is needed by kafka but is taken by pid {} (", std::process::id());
         assert!(text.starts_with(&expected), "{text}");
     }

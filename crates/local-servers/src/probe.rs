@@ -40,7 +40,7 @@ pub(crate) enum Probe {
     Http { url: String },
     /// An OPTIONS frame.
     Cassandra { port: u16 },
-    /// Airflow's own health report. A component that beats its heart must have done so since its start.
+    /// Airflow's own health report, at this base URL. A component that beats its heart must have done so since its start.
     Airflow { url: String, component: &'static str, heartbeat: Option<&'static str> },
 }
 
@@ -75,7 +75,10 @@ impl Probe {
             Self::Http { url } => http_get(url).await.map(|_| ()),
             Self::Cassandra { port } => cassandra_options(*port).await,
             Self::Airflow { url, component, heartbeat } => {
-                airflow_health(&http_get(url).await?, component, *heartbeat, started)
+                let report = http_get(&format!("{url}/api/v2/monitor/health")).await?;
+                airflow_health(&report, component, *heartbeat, started)?;
+                // What the tasks talk to is loaded by its first request, which takes seconds: not a task's.
+                http_get(&format!("{url}/execution/health")).await.map(|_| ())
             }
         }
     }
@@ -236,7 +239,7 @@ mod tests {
     #[test]
     fn an_old_heartbeat_is_not_ready() {
         let body = r#"{"scheduler":{"status":"healthy","beat":"2026-01-01T00:00:10.5+00:00"},"other":{"status":null}}"#;
-        let at = |seconds| UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seconds);
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seconds);
         assert_eq!(airflow_health(body, "scheduler", Some("beat"), at(9)), Ok(()));
         assert!(airflow_health(body, "scheduler", Some("beat"), at(11)).is_err());
         assert_eq!(airflow_health(body, "scheduler", None, at(11)), Ok(()));

@@ -31,7 +31,7 @@ impl ProcessId {
 
     /// Whether it still runs; a zombie does not.
     pub fn is_alive(self) -> bool {
-        Stat::read(self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks && stat.state != 'Z')
+        Stat::read(self.pid).is_some_and(|stat| stat.start_ticks == self.start_ticks && !stat.has_ended())
     }
 }
 
@@ -42,6 +42,7 @@ pub(crate) struct Stat {
     pub(crate) state: char,
     pub(crate) parent: i32,
     pub(crate) group: i32,
+    pub(crate) threads: u32,
     pub(crate) start_ticks: u64,
 }
 
@@ -57,9 +58,20 @@ impl Stat {
         let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
-        let start_ticks = fields.nth(16)?.parse().ok()?;
-        Some(Self { pid, state, parent, group, start_ticks })
+        let threads = fields.nth(14)?.parse().ok()?;
+        let start_ticks = fields.nth(1)?.parse().ok()?;
+        Some(Self { pid, state, parent, group, threads, start_ticks })
     }
+
+    /// A process is over, its ports too, when its last thread is: the first one may be a zombie long before.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state == 'Z' && self.threads <= 1
+    }
+}
+
+/// Whether a process has ended and waits for its parent to ask how.
+pub(crate) fn is_zombie(pid: i32) -> bool {
+    Stat::read(pid).is_some_and(|stat| stat.has_ended())
 }
 
 fn all() -> Vec<Stat> {
@@ -89,7 +101,7 @@ pub(crate) fn tree(leader: i32) -> Vec<ProcessId> {
     }
     let mut tree: Vec<ProcessId> = stats
         .iter()
-        .filter(|s| members.contains(&s.pid) && s.state != 'Z')
+        .filter(|s| members.contains(&s.pid) && !s.has_ended())
         .map(|s| ProcessId { pid: s.pid, start_ticks: s.start_ticks })
         .collect();
     tree.sort_by_key(|p| p.pid != leader);
@@ -126,39 +138,38 @@ fn resident_bytes_of(pid: i32) -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
-/// The inodes of sockets that listen on a port, on any local address (format: `/proc/net/tcp` in proc(5)).
-fn listening_inodes(port: u16) -> Vec<String> {
+/// The owner and the inode of each socket that listens on a port, on any local address (format:
+/// `/proc/net/tcp` in proc(5)).
+fn listening(port: u16) -> Vec<(u32, String)> {
     const LISTEN: &str = "0A";
-    let mut inodes = Vec::new();
+    let mut sockets = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         let text = fs::read_to_string(table).unwrap_or_default();
         for line in text.lines().skip(1) {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-            let (Some(local), Some(&state), Some(&inode)) = (fields.get(1), fields.get(3), fields.get(9))
+            let (Some(local), Some(&state), Some(uid), Some(&inode)) =
+                (fields.get(1), fields.get(3), fields.get(7), fields.get(9))
             else {
                 continue;
             };
             let local_port = local.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
             if state == LISTEN && local_port == Some(port) {
-                inodes.push(inode.to_owned());
+                sockets.push((uid.parse().unwrap_or(0), inode.to_owned()));
             }
         }
     }
-    inodes
+    sockets
 }
 
-/// Says who listens on a port: `pid 123 (command)`, or that it cannot be seen.
+/// Says who listens on a port: `pid 123 (command)`, or why that cannot be seen.
 pub(crate) fn port_holder(port: u16) -> String {
-    let wanted: Vec<String> =
-        listening_inodes(port).iter().map(|inode| format!("socket:[{inode}]")).collect();
-    if wanted.is_empty() {
-        return "a socket that is just closing".to_owned();
+    let sockets = listening(port);
+    let Some((uid, _)) = sockets.first() else { return "a connection from this machine".to_owned() };
+    let wanted: Vec<String> = sockets.iter().map(|(_, inode)| format!("socket:[{inode}]")).collect();
+    match pids().into_iter().find(|pid| holds_any(*pid, &wanted)) {
+        Some(pid) => format!("pid {pid} ({})", command_line(pid)),
+        None => format!("a process of another user or container (uid {uid})"),
     }
-    pids()
-        .into_iter()
-        .find(|pid| holds_any(*pid, &wanted))
-        .map(|pid| format!("pid {pid} ({})", command_line(pid)))
-        .unwrap_or_else(|| "a process of another user".to_owned())
 }
 
 fn holds_any(pid: i32, sockets: &[String]) -> bool {
@@ -175,7 +186,7 @@ mod tests {
 
     #[test]
     fn stat_survives_odd_command_names() {
-        let line = "42 (a) b) S 7 40 40 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987654 1000 2";
+        let line = "42 (a) b) S 7 40 40 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987654 1000 2"; // from proc(5): threads 1, items 0, start 987654
         let stat = Stat::parse(42, line).unwrap();
         assert_eq!((stat.state, stat.parent, stat.group, stat.start_ticks), ('S', 7, 40, 987_654));
     }

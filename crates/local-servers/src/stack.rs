@@ -31,6 +31,8 @@ use crate::{
 
 /// How often a starting process is asked whether it is ready.
 const PROBE_PAUSE: Duration = Duration::from_millis(100);
+/// How often the exit status of a dead process is asked for.
+const REAP_LOOKS: u32 = 100;
 
 /// What a process is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -290,7 +292,7 @@ impl Inner {
     /// Starts a process and waits until it is ready.
     pub(crate) async fn start(&self, spec: ProcessSpec) -> Result<()> {
         for port in &spec.listens {
-            ports::ensure_free(*port, &spec.name)?;
+            ports::ensure_free(*port, &spec.name).await?;
         }
         if let Some(condition) = &spec.precondition {
             self.wait_until_met(&spec, condition).await?;
@@ -406,8 +408,14 @@ impl Inner {
     /// Waits for the end of processes that were killed, reaps their leader and writes it down.
     async fn end(&self, name: &str, members: Vec<procfs::ProcessId>) -> Result<()> {
         wait_dead(name, &members).await?;
+        // Its death is ours to acknowledge; it follows that of its last thread at once.
+        for _ in 0..REAP_LOOKS {
+            if !self.with(name, |entry| Ok(entry.running.is_some()))? {
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+        }
         self.with(name, |entry| {
-            entry.look(&self.watchdog);
             if let Some(running) = entry.running.take() {
                 forget(&self.watchdog, running.id.pid);
             }

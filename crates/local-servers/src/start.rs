@@ -18,7 +18,7 @@ pub(crate) async fn servers(stack: &Arc<Inner>) -> Result<()> {
     // Everything that can be known to fail is checked before the first download.
     for server in &wanted {
         for port in servers::listens(*server, &stack.config) {
-            ports::ensure_free(port, server.name())?;
+            ports::ensure_free(port, server.name()).await?;
         }
     }
     artifacts::check(&stack.config.cache, &stack.config.artifacts())?;

@@ -386,11 +386,11 @@ mod tests {
             name: "broken",
             version: "1",
             bytes: 1,
-            source: Source::Pip("a requirement that is none\n"),
+            source: Source::MavenLibraries(&["not a group:artifact:1"]),
         };
         let error = fetch(&cache, &[artifact], &Progress::hidden()).await.unwrap_err().to_string();
         assert!(error.starts_with("fetching broken 1 failed: `"), "{error}");
-        assert!(error.contains("Invalid requirement"), "{error}");
+        assert!(error.contains("not a group"), "{error}");
         assert!(error.contains("check the network"), "{error}");
         assert!(!is_complete(&cache.folder(&artifact).unwrap(), &artifact));
     }

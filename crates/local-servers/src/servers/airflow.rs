@@ -59,7 +59,6 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
     let environment = environment(config, airflow, &home, &passwords, &venv)?;
     create_database(config).await?;
     migrate(context, &home, &venv, &environment).await?;
-    let health = format!("{}/api/v2/monitor/health", url(config));
     let process =
         |(name, args, component, heartbeat): &(&str, &[&str], &'static str, Option<&'static str>)| {
             let serves = *component == "metadatabase";
@@ -76,7 +75,7 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
                 port: serves.then_some(config.ports.airflow),
                 listens: if serves { super::listens(Server::Airflow, config) } else { Vec::new() },
                 precondition: None,
-                ready: Probe::Airflow { url: health.clone(), component, heartbeat: *heartbeat },
+                ready: Probe::Airflow { url: url(config), component, heartbeat: *heartbeat },
                 ready_within: Duration::from_secs(240),
                 stop: Signal::SIGTERM,
                 stop_within: Duration::from_secs(15),
@@ -185,9 +184,10 @@ fn environment(
         text("AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC", "2"),
         text("AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK", "False"),
         text("AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC", "2"),
+        // A task that asks a busy API server once more only makes it busier.
+        text("AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT", "30"),
         text("AIRFLOW__USAGE_DATA_COLLECTION__ENABLED", "False"),
         text("AIRFLOW__LOGGING__COLORED_CONSOLE_LOG", "False"),
-        text("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING"),
         text("PYTHONWARNINGS", "ignore"),
         text("NO_COLOR", "1"),
     ];

@@ -11,7 +11,10 @@ mod postgres;
 mod registry;
 mod zookeeper;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 pub(crate) use airflow::url as airflow_url;
 pub(crate) use postgres::{SUPERUSER, options as postgres_options};
@@ -22,6 +25,7 @@ use crate::{
     error::{Error, Result},
     process::ProcessSpec,
     progress::Step,
+    user::SystemUser,
     watchdog::Watchdog,
 };
 
@@ -56,6 +60,21 @@ pub(crate) fn listens(server: Server, config: &StackConfig) -> Vec<u16> {
         Server::Cassandra => vec![ports.cassandra, ports.cassandra_storage],
         Server::Airflow => vec![ports.airflow],
     }
+}
+
+/// Every folder with data of the stack in this root: the root itself, and where PostgreSQL's user could not get at
+/// it, the folder that it has instead. They need not exist.
+pub fn data_folders(root: &Path) -> Result<Vec<PathBuf>> {
+    let root = std::path::absolute(root).map_err(Error::file("find", root))?;
+    let user = SystemUser::for_postgres()?;
+    let postgres = postgres::data_folder(user.as_ref(), data(&root, Server::Postgres.name()));
+    let elsewhere = (!postgres.starts_with(&root)).then_some(postgres);
+    Ok(std::iter::once(root).chain(elsewhere).collect())
+}
+
+/// Where a server keeps its data below a root.
+pub(crate) fn data(root: &Path, name: &str) -> PathBuf {
+    root.join("data").join(name)
 }
 
 fn create_folder(folder: &Path) -> Result<()> {

@@ -4,8 +4,8 @@ use std::{
     ffi::OsString,
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, chown},
-    path::Path,
-    time::Duration,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
@@ -19,7 +19,8 @@ use crate::{
     error::{Error, Result},
     job::Job,
     probe::Probe,
-    process::ProcessSpec,
+    process::{POLL, ProcessSpec},
+    procfs,
     user::{SystemUser, flat_under, reachable},
 };
 
@@ -54,13 +55,12 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
     let config = context.config;
     let user = SystemUser::for_postgres()?;
     let programs = config.cache.folder(&POSTGRES)?.join("bin");
-    let data = reachable(user.as_ref(), config.data(Server::Postgres.name()), |wanted| {
-        flat_under("/var/lib", wanted)
-    });
+    let data = data_folder(user.as_ref(), config.data(Server::Postgres.name()));
     if !data.join("PG_VERSION").exists() {
         context.step.say("creating the database cluster");
         initialise(context, user.as_ref(), &programs, &data).await?;
     }
+    forget_unreaped(&data).await?;
     let mut args: Vec<OsString> = vec!["-D".into(), data.clone().into()];
     let port = ("port".to_owned(), config.ports.postgres.to_string());
     let ours = SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -88,6 +88,27 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
         is_service: false,
         needs: Vec::new(),
     }])
+}
+
+/// Where its data is: in the stack's root, unless its user can't get there.
+pub(super) fn data_folder(user: Option<&SystemUser>, wanted: PathBuf) -> PathBuf {
+    reachable(user, wanted, |wanted| flat_under("/var/lib", wanted))
+}
+
+/// A server that was killed with its supervisor is a zombie until process 1 reaps it. PostgreSQL takes it for alive
+/// and refuses to start, so this waits; where process 1 never reaps, as in some containers, the stale lock goes.
+async fn forget_unreaped(data: &Path) -> Result<()> {
+    let lock = data.join("postmaster.pid");
+    let Ok(text) = fs::read_to_string(&lock) else { return Ok(()) };
+    let Some(pid) = text.lines().next().and_then(|line| line.trim().parse().ok()) else { return Ok(()) };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while procfs::is_zombie(pid) {
+        if Instant::now() > deadline {
+            return fs::remove_file(&lock).map_err(Error::file("remove", lock));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
 }
 
 /// Runs `initdb` in a folder beside the final one and renames it, so that a half-made cluster never counts.
