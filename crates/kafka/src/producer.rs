@@ -144,6 +144,14 @@ impl TransactionalProducer {
         self.producer.poll(Duration::ZERO);
     }
 
+    /// Waits until every record is with the brokers or has failed, 8 s at the most.
+    pub fn flush(&self) {
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.producer.poll(Duration::from_millis(1));
+        }
+    }
+
     /// Adds the consumer's positions to the transaction. Each offset is that of the next record to read.
     ///
     /// # Errors
@@ -165,10 +173,7 @@ impl TransactionalProducer {
     pub fn commit(&self) -> Result<(), TransactionError> {
         // rust-rdkafka's own flush polls 100 ms at a time and does not return early, so nothing may be in flight
         // when it is called.
-        let deadline = Instant::now() + CALL_TIMEOUT;
-        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
-            self.producer.poll(Duration::from_millis(1));
-        }
+        self.flush();
         self.producer.commit_transaction(CALL_TIMEOUT).map_err(|source| self.error("commit", source))
     }
 

@@ -16,7 +16,15 @@ use crate::table::{TableError, TableName};
 /// Why the relay stopped publishing.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// A query, or the way to the server.
+    /// No connection.
+    #[error("PostgreSQL at {address} can't be reached")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// sqlx's error.
+        source: sqlx::Error,
+    },
+    /// A query, or the connection while it ran.
     #[error("PostgreSQL failed a query of the relay")]
     Sql(#[from] sqlx::Error),
     /// The replication connection.
@@ -132,9 +140,11 @@ impl RelayError {
     #[must_use]
     pub fn policy(&self) -> Policy {
         match self {
-            Self::Sql(_) | Self::Replication(_) | Self::StreamEnded | Self::NotYet(_) => {
-                Policy::Retry(Part::Postgres)
-            }
+            Self::Unreachable { .. }
+            | Self::Sql(_)
+            | Self::Replication(_)
+            | Self::StreamEnded
+            | Self::NotYet(_) => Policy::Retry(Part::Postgres),
             Self::SlotTaken { .. } => Policy::Retry(Part::Slot),
             Self::Kafka(error) => match error.remedy {
                 // An aborted transaction begins again from the published position as well.
@@ -142,7 +152,9 @@ impl RelayError {
                 Remedy::Fenced => Policy::Retry(Part::Slot),
             },
             Self::Offsets(error) => match error {
-                OffsetsError::Kafka { .. } => Policy::Retry(Part::Kafka),
+                OffsetsError::Kafka { .. } | OffsetsError::OpenTransaction { .. } => {
+                    Policy::Retry(Part::Kafka)
+                }
                 OffsetsError::Unreadable { .. } => Policy::Stop,
             },
             Self::Snapshot(error) => match error {

@@ -22,6 +22,7 @@ pub mod progress;
 pub mod relations;
 pub mod relay;
 pub mod report;
+pub mod resnapshot;
 pub mod schema;
 pub mod sink;
 pub mod slot;

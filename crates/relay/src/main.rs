@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use relay::config::Settings;
 use service::cli::CommonArgs;
 
@@ -15,8 +15,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(flatten)]
     common: CommonArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Relay until stopped (the default)
+    Serve,
+    /// Drop the slot and forget the position, so that the next start publishes every row again
+    Resnapshot,
 }
 
 fn main() -> ExitCode {
-    service::run("relay", &Cli::parse().common, Settings::load, relay::serve)
+    let Cli { common, command } = Cli::parse();
+    match command {
+        None | Some(Command::Serve) => service::run("relay", &common, Settings::load, relay::serve),
+        Some(Command::Resnapshot) => service::run("relay", &common, Settings::load, relay::resnapshot::run),
+    }
 }

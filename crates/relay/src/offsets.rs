@@ -15,8 +15,8 @@ use crate::progress::Progress;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the records of other slots in the topic, whose transactions are still open, are waited for.
-const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the end of transactions that are open in the topic is waited for: those of relays of other slots.
+const OPEN_TRANSACTION_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Records read in the first try; the position is nearly always among the last ones of the topic.
 const FIRST_WINDOW: i64 = 1000;
@@ -31,6 +31,12 @@ pub enum OffsetsError {
         topic: String,
         /// Kafka's error.
         source: KafkaError,
+    },
+    /// A transaction is open in the topic, so that what comes after it can't be read.
+    #[error("a transaction stays open in topic {topic}, and the position may stand after it")]
+    OpenTransaction {
+        /// The offsets topic.
+        topic: String,
     },
     /// The record is none of ours.
     #[error(
@@ -54,8 +60,7 @@ pub enum OffsetsError {
 /// # Errors
 /// Kafka's, or a record that can't be read.
 pub fn read(kafka: &KafkaConfig, topic: &str, slot: &str) -> Result<Option<Progress>, OffsetsError> {
-    let latest = latest(kafka, topic, slot)
-        .map_err(|source| OffsetsError::Kafka { topic: topic.to_owned(), source })?;
+    let latest = latest(kafka, topic, slot)?;
     let parse = |value: Vec<u8>| {
         serde_json::from_slice(&value).map_err(|source| OffsetsError::Unreadable {
             topic: topic.to_owned(),
@@ -68,13 +73,16 @@ pub fn read(kafka: &KafkaConfig, topic: &str, slot: &str) -> Result<Option<Progr
 }
 
 /// The value of the last committed record with this key; `None` if there is none, or one without a value.
-fn latest(kafka: &KafkaConfig, topic: &str, key: &str) -> Result<Option<Vec<u8>>, KafkaError> {
-    let consumer = consumer(kafka, key, "read_committed")?;
-    let (low, high) = bounds(kafka, &consumer, topic, key)?;
+fn latest(kafka: &KafkaConfig, topic: &str, key: &str) -> Result<Option<Vec<u8>>, OffsetsError> {
+    let failed = |source| OffsetsError::Kafka { topic: topic.to_owned(), source };
+    let consumer = consumer(kafka, key, "read_committed").map_err(failed)?;
+    let (low, high) = bounds(kafka, &consumer, topic, key)
+        .map_err(failed)?
+        .ok_or_else(|| OffsetsError::OpenTransaction { topic: topic.to_owned() })?;
     let mut window = FIRST_WINDOW;
     loop {
         let start = low.max(high.saturating_sub(window));
-        if let Some(found) = last_from(&consumer, topic, key, start, high)? {
+        if let Some(found) = last_from(&consumer, topic, key, start, high).map_err(failed)? {
             return Ok(found);
         }
         if start <= low {
@@ -100,23 +108,23 @@ fn consumer(
     kafka.client(&group, &settings).create_with_context(LoggedContext::default())
 }
 
-/// First and end offset of the topic. The end is the one before other slots' open transactions are known to be
-/// committed: what this slot committed may lie behind them, and a `read_committed` consumer stops at the first.
+/// First and end offset of the topic, once a `read_committed` consumer can read to that end; `None` if it can't. What
+/// this slot committed may lie behind another transaction that is open.
 fn bounds(
     kafka: &KafkaConfig,
     committed: &BaseConsumer<LoggedContext>,
     topic: &str,
     slot: &str,
-) -> Result<(i64, i64), KafkaError> {
+) -> Result<Option<(i64, i64)>, KafkaError> {
     let (low, high) = consumer(kafka, slot, "read_uncommitted")?.fetch_watermarks(topic, 0, CALL_TIMEOUT)?;
     let deadline = Instant::now() + OPEN_TRANSACTION_PATIENCE;
     loop {
         let (_, stable) = committed.fetch_watermarks(topic, 0, CALL_TIMEOUT)?;
         if stable >= high {
-            return Ok((low, high));
+            return Ok(Some((low, high)));
         }
         if Instant::now() > deadline {
-            return Err(KafkaError::OffsetFetch(rdkafka::error::RDKafkaErrorCode::OperationTimedOut));
+            return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -24,6 +24,9 @@ pub enum NotYet {
     Tables(String),
 }
 
+/// The way out of a lost slot.
+const START_OVER: &str = "To publish every row again: relay resnapshot, then start the relay";
+
 /// Something that somebody must repair.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
@@ -56,23 +59,20 @@ pub enum Unusable {
     },
     /// The slot's name is taken for something else.
     #[error(
-        "slot {slot} is a slot of {plugin} in database {found}, and the relay needs pgoutput in {wanted}: \
-         set another relay.slot, or SELECT pg_drop_replication_slot('{slot}')"
+        "slot {slot} is {found}, and the relay needs one of pgoutput in {wanted}: set another relay.slot, or \
+         SELECT pg_drop_replication_slot('{slot}')"
     )]
     OtherSlot {
         /// The slot.
         slot: String,
-        /// Its plugin; none for a physical slot.
-        plugin: String,
-        /// Its database.
+        /// What it is.
         found: String,
         /// The relay's database.
         wanted: String,
     },
     /// PostgreSQL removed WAL that the slot needs.
     #[error(
-        "slot {slot} is invalidated ({reason}): changes since {confirmed} are lost to the stream. {}",
-        start_over(slot, topic)
+        "slot {slot} is invalidated ({reason}): changes since {confirmed} are lost to the stream. {START_OVER}"
     )]
     Invalidated {
         /// The slot.
@@ -81,28 +81,22 @@ pub enum Unusable {
         reason: String,
         /// Its confirmed position.
         confirmed: Lsn,
-        /// The offsets topic.
-        topic: String,
     },
     /// The slot of a relay that has published already is gone.
     #[error(
         "slot {slot} does not exist, and changes up to {published} were published through it: those that came after \
-         are lost to the stream. {}",
-        start_over(slot, topic)
+         are lost to the stream. {START_OVER}"
     )]
     SlotGone {
         /// The slot.
         slot: String,
         /// End of what was published.
         published: Lsn,
-        /// The offsets topic.
-        topic: String,
     },
     /// The slot stands after what was published.
     #[error(
         "slot {slot} begins at {confirmed}, and only changes up to {published} were published: it was made anew or \
-         moved on by somebody else, and the changes between are lost to the stream. {}",
-        start_over(slot, topic)
+         moved on by somebody else, and the changes between are lost to the stream. {START_OVER}"
     )]
     SlotAhead {
         /// The slot.
@@ -111,14 +105,11 @@ pub enum Unusable {
         confirmed: Lsn,
         /// End of what was published.
         published: Lsn,
-        /// The offsets topic.
-        topic: String,
     },
     /// A slot without a position.
     #[error(
         "slot {slot} exists, and topic {topic} has no position for it: what was published through it is not known. \
-         If nothing was, drop it and start again: SELECT pg_drop_replication_slot('{slot}'). If records were \
-         published, restore the topic, or expect the rows once more after dropping it"
+         Restore the topic. {START_OVER}"
     )]
     NoPosition {
         /// The slot.
@@ -141,13 +132,6 @@ pub enum Unusable {
         /// Those of this server.
         here: String,
     },
-}
-
-fn start_over(slot: &str, topic: &str) -> String {
-    format!(
-        "To publish every row again as a snapshot: SELECT pg_drop_replication_slot('{slot}') if it still exists, \
-         write a record without a value and with the key {slot} to the topic {topic}, and start the relay"
-    )
 }
 
 /// What the relay found.

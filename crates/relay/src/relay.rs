@@ -19,6 +19,8 @@ use crate::config::{Settings, SnapshotMode};
 use crate::error::{Part, Policy, RelayError};
 use crate::metrics::RelayMetrics;
 use crate::monitor::Monitor;
+use crate::offsets::{self, OffsetsError};
+use crate::postgres;
 use crate::preflight::{self, Server, Unusable};
 use crate::progress::{Coverage, Handover, Phase, Place, Progress};
 use crate::relations::{self, Relations};
@@ -26,7 +28,6 @@ use crate::sink::Sink;
 use crate::slot::{self, Gained, SlotState};
 use crate::snapshot::Snapshot;
 use crate::stream::Stream;
-use crate::{offsets, postgres};
 
 /// How long something must have gone well for the next failure to be retried soon.
 const STEADY: Duration = Duration::from_secs(30);
@@ -53,11 +54,19 @@ pub struct Relay {
     text_only: bool,
 }
 
+/// What is known about what must be there.
+struct Prepared {
+    /// Whether the stream can be in binary form.
+    binary: bool,
+    /// Topics and how many partitions they have.
+    partitions: Vec<(String, usize)>,
+}
+
 /// The slot, held.
 struct Held {
     client: ReplicationClient,
     state: SlotState,
-    binary: bool,
+    prepared: Prepared,
 }
 
 impl Relay {
@@ -120,12 +129,15 @@ impl Relay {
 
     /// Once through all steps; returns at the shutdown.
     async fn relay(&mut self) -> Result<(), RelayError> {
-        let mut conn = postgres::connect(&self.settings.postgres, "pipeline-relay").await?;
+        let config = &self.settings.postgres;
+        let connected = postgres::connect(config, "pipeline-relay").await;
+        let address = format!("{}:{}", config.host, config.port);
+        let mut conn = connected.map_err(|source| RelayError::Unreachable { address, source })?;
         let server = preflight::check(&mut conn, &self.settings.relay).await?;
         self.postgres.ready();
-        let Some(binary) = self.prepare(&server).await? else { return Ok(()) };
+        let Some(prepared) = self.prepare(&server).await? else { return Ok(()) };
         let Some(mut sink) = self.connect_sink().await else { return Ok(()) };
-        let Some(mut held) = self.gain(&mut conn, &server, &mut sink, binary).await? else { return Ok(()) };
+        let Some(mut held) = self.gain(&mut conn, &server, &mut sink, prepared).await? else { return Ok(()) };
         self.slot.ready();
 
         let slot_lost = CancellationToken::new();
@@ -140,8 +152,8 @@ impl Relay {
         outcome
     }
 
-    /// Waits for the topics and the registry; whether the stream can be in binary form. `None` at the shutdown.
-    async fn prepare(&self, server: &Server) -> Result<Option<bool>, RelayError> {
+    /// Waits for the topics and the registry. `None` at the shutdown.
+    async fn prepare(&self, server: &Server) -> Result<Option<Prepared>, RelayError> {
         let config = &self.settings.relay;
         let mut topics = vec![config.offsets_topic.clone()];
         let mut binary = !self.text_only;
@@ -157,9 +169,8 @@ impl Relay {
             topics.push(config.topic(&table.name));
         }
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        if kafka::topics::wait(&self.settings.kafka, &names, &self.kafka, &self.shutdown).await.is_none() {
-            return Ok(None);
-        }
+        let waited = kafka::topics::wait(&self.settings.kafka, &names, &self.kafka, &self.shutdown);
+        let Some(partitions) = waited.await else { return Ok(None) };
         let answers = retry::until_ready(&self.schemas, &self.shutdown, "Schema Registry", async || {
             let answer = self.registry.global_compatibility().await;
             match answer {
@@ -167,7 +178,8 @@ impl Relay {
                 _ => Ok(()),
             }
         });
-        Ok(answers.await.map(|()| binary))
+        let partitions = topics.into_iter().zip(partitions).collect();
+        Ok(answers.await.map(|()| Prepared { binary, partitions }))
     }
 
     /// Gains the slot, making it first if there is none and nothing was published. `None` at the shutdown.
@@ -176,7 +188,7 @@ impl Relay {
         conn: &mut PgConnection,
         server: &Server,
         sink: &mut Sink,
-        binary: bool,
+        prepared: Prepared,
     ) -> Result<Option<Held>, RelayError> {
         let config = &self.settings.relay;
         let session = postgres::replication(
@@ -185,14 +197,14 @@ impl Relay {
             &config.publication,
             &self.session,
             config.session_timeout,
-            binary,
+            prepared.binary,
         );
         loop {
-            match slot::gain(conn, &session, &config.offsets_topic, &self.slot, &self.shutdown).await? {
-                Gained::Held(client, state) => return Ok(Some(Held { client: *client, state, binary })),
+            match slot::gain(conn, &session, &self.slot, &self.shutdown).await? {
+                Gained::Held(client, state) => return Ok(Some(Held { client: *client, state, prepared })),
                 Gained::Stopped => return Ok(None),
                 Gained::Missing => {
-                    if !self.create(conn, server, sink).await? {
+                    if !self.create(conn, server, sink, &prepared).await? {
                         return Ok(None);
                     }
                 }
@@ -207,10 +219,10 @@ impl Relay {
         conn: &mut PgConnection,
         server: &Server,
         sink: &mut Sink,
+        prepared: &Prepared,
     ) -> Result<bool, RelayError> {
         let config = &self.settings.relay;
-        sink.take_over()?;
-        match offsets::read(&self.settings.kafka, &config.offsets_topic, &config.slot)? {
+        match self.take_over(sink, prepared)? {
             None => sink.commit(&self.progress(server, Phase::Creating))?,
             Some(progress) => {
                 self.check_origin(server, &progress)?;
@@ -218,12 +230,7 @@ impl Relay {
                     Phase::Creating => {}
                     Phase::Snapshot { slot_lsn: published, .. }
                     | Phase::Streaming { end_lsn: published, .. } => {
-                        return Err(Unusable::SlotGone {
-                            slot: config.slot.clone(),
-                            published,
-                            topic: config.offsets_topic.clone(),
-                        }
-                        .into());
+                        return Err(Unusable::SlotGone { slot: config.slot.clone(), published }.into());
                     }
                 }
             }
@@ -254,9 +261,7 @@ impl Relay {
         slot_lost: &CancellationToken,
     ) -> Result<(), RelayError> {
         let config = &self.settings.relay;
-        sink.take_over()?;
-        let progress = offsets::read(&self.settings.kafka, &config.offsets_topic, &config.slot)?;
-        let Some(progress) = progress else {
+        let Some(progress) = self.take_over(sink, &held.prepared)? else {
             return Err(Unusable::NoPosition {
                 slot: config.slot.clone(),
                 topic: config.offsets_topic.clone(),
@@ -270,7 +275,7 @@ impl Relay {
             &self.schemas,
             &self.shutdown,
             server.has_old_rows,
-            held.binary,
+            held.prepared.binary,
         );
         let confirmed = held.state.confirmed;
         let at_slot = Place { commit_lsn: confirmed, ordinal: 0 };
@@ -278,7 +283,7 @@ impl Relay {
             Phase::Creating if config.snapshot == SnapshotMode::Never => (at_slot, confirmed, None),
             Phase::Streaming { place, end_lsn, handover } => {
                 self.check_slot(confirmed, end_lsn)?;
-                tracing::info!(lsn = %place.commit_lsn, ordinal = place.ordinal, binary = held.binary, "streaming on");
+                tracing::info!(lsn = %place.commit_lsn, ordinal = place.ordinal, binary = held.prepared.binary, "streaming on");
                 (place, end_lsn, handover)
             }
             phase => {
@@ -316,6 +321,21 @@ impl Relay {
             slot: &config.slot,
         };
         stream.run(progress, place, end_lsn, handover).await
+    }
+
+    /// Takes the transactional id over and reads back what was published; `None` if nothing ever was.
+    fn take_over(&self, sink: &mut Sink, prepared: &Prepared) -> Result<Option<Progress>, RelayError> {
+        let config = &self.settings.relay;
+        sink.take_over()?;
+        let read = || offsets::read(&self.settings.kafka, &config.offsets_topic, &config.slot);
+        match read() {
+            Err(OffsetsError::OpenTransaction { topic }) => {
+                tracing::warn!(topic, "a transaction that nobody ends is open: aborting what may be ours");
+                sink.abort_leftovers(&prepared.partitions)?;
+                Ok(read()?)
+            }
+            outcome => Ok(outcome?),
+        }
     }
 
     /// From the snapshot to the stream: from now on the rule of the handover stands in the offsets topic.
@@ -374,12 +394,7 @@ impl Relay {
         if confirmed <= published {
             return Ok(());
         }
-        Err(Unusable::SlotAhead {
-            slot: self.settings.relay.slot.clone(),
-            confirmed,
-            published,
-            topic: self.settings.relay.offsets_topic.clone(),
-        })
+        Err(Unusable::SlotAhead { slot: self.settings.relay.slot.clone(), confirmed, published })
     }
 }
 

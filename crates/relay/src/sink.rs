@@ -86,6 +86,27 @@ impl Sink {
         Ok(())
     }
 
+    /// Ends a transaction of this transactional id that the brokers believe to be complete and that is still open in
+    /// the log, by writing to every partition it may be in and aborting.
+    ///
+    /// A broker that is killed between its decision to commit and the markers in the partitions leaves such a
+    /// transaction if it runs with ZooKeeper: while it starts it does not know the partitions yet and takes them for
+    /// deleted ("Couldn't find leader endpoint … these partitions are likely deleted already"). Readers then wait
+    /// for ever. Its position is not committed, so that its records are published again.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn abort_leftovers(&self, partitions: &[(String, usize)]) -> Result<(), TransactionError> {
+        self.producer.begin()?;
+        for (topic, count) in partitions {
+            for partition in 0..i32::try_from(*count).unwrap_or(i32::MAX) {
+                self.producer.send(BaseRecord::<[u8], [u8]>::to(topic).partition(partition))?;
+            }
+        }
+        self.producer.flush();
+        self.producer.abort()
+    }
+
     /// Adds a record to the open transaction, or begins one.
     ///
     /// # Errors

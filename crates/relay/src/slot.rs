@@ -97,7 +97,6 @@ pub enum Gained {
 pub async fn gain(
     conn: &mut PgConnection,
     config: &ReplicationConfig,
-    offsets_topic: &str,
     component: &Component,
     shutdown: &CancellationToken,
 ) -> Result<Gained, RelayError> {
@@ -106,7 +105,7 @@ pub async fn gain(
         let Some(state) = find(conn, slot).await? else {
             return Ok(Gained::Missing);
         };
-        check(slot, &state, config, offsets_topic)?;
+        check(slot, &state, config)?;
         if let Some(holder) = &state.holder {
             component.waiting(format!(
                 "standby: slot {slot} is held by {} (process {} of PostgreSQL)",
@@ -135,21 +134,15 @@ pub async fn gain(
     Ok(Gained::Stopped)
 }
 
-fn check(
-    slot: &str,
-    state: &SlotState,
-    config: &ReplicationConfig,
-    offsets_topic: &str,
-) -> Result<(), Unusable> {
+fn check(slot: &str, state: &SlotState, config: &ReplicationConfig) -> Result<(), Unusable> {
     if state.plugin != "pgoutput" || state.database != config.database {
         return Err(Unusable::OtherSlot {
             slot: slot.to_owned(),
-            plugin: if state.plugin.is_empty() {
-                "physical replication".to_owned()
+            found: if state.plugin.is_empty() {
+                "a physical slot".to_owned()
             } else {
-                state.plugin.clone()
+                format!("one of {} in database {}", state.plugin, state.database)
             },
-            found: state.database.clone(),
             wanted: config.database.clone(),
         });
     }
@@ -159,7 +152,6 @@ fn check(
             slot: slot.to_owned(),
             reason: reason.clone(),
             confirmed: state.confirmed,
-            topic: offsets_topic.to_owned(),
         }),
     }
 }
