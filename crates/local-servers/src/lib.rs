@@ -3,7 +3,7 @@
 //!
 //! [`StackConfig`] says what and where, [`Stack::start`] brings it up, and the [`Stack`] can kill, pause and
 //! restart one server while the others run. All die with the process that started them. Where to look:
-//! versions in `artifacts/catalog.rs`, one file per server in `servers/`, supervision in `stack.rs`,
+//! versions in `artifacts/catalog.rs`, one file per server in `servers/`, supervision in `supervisor.rs`,
 //! `process.rs` and `watchdog.rs`, what other processes may read of a stack in `state.rs`.
 
 mod artifacts;
@@ -21,6 +21,8 @@ mod service;
 mod stack;
 mod start;
 mod state;
+mod supervisor;
+mod table;
 mod user;
 mod watchdog;
 
@@ -32,5 +34,6 @@ pub use procfs::ProcessId;
 pub use progress::Progress;
 pub use servers::data_folders;
 pub use service::ServiceSpec;
-pub use stack::{ProcessState, ProcessStatus, Stack};
+pub use stack::Stack;
 pub use state::{Endpoints, Phase, ProcessRecord, StackState};
+pub use table::{ProcessState, ProcessStatus};

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use futures::future::try_join_all;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -9,11 +10,11 @@ use crate::{
     config::Server,
     error::{Error, Result},
     ports, servers,
-    stack::Inner,
+    supervisor::Supervisor,
 };
 
 /// Starts all servers of a stack; returns when all are ready or one has failed.
-pub(crate) async fn servers(stack: &Arc<Inner>) -> Result<()> {
+pub(crate) async fn servers(stack: &Arc<Supervisor>) -> Result<()> {
     let wanted = stack.config.all_servers();
     // Everything that can be known to fail is checked before the first download.
     for server in &wanted {
@@ -29,12 +30,22 @@ pub(crate) async fn servers(stack: &Arc<Inner>) -> Result<()> {
         starts.spawn(async move { start(&stack, server, &ready).await });
     }
     while let Some(started) = starts.join_next().await {
-        started.map_err(|error| Error::Config(format!("a start was cut short: {error}")))??;
+        let started =
+            started.unwrap_or_else(|error| Err(Error::Config(format!("a start was cut short: {error}"))));
+        if let Err(error) = started {
+            // None of the others may start anything from here on.
+            starts.shutdown().await;
+            return Err(error);
+        }
     }
     Ok(())
 }
 
-async fn start(stack: &Arc<Inner>, server: Server, ready: &watch::Sender<BTreeSet<Server>>) -> Result<()> {
+async fn start(
+    stack: &Arc<Supervisor>,
+    server: Server,
+    ready: &watch::Sender<BTreeSet<Server>>,
+) -> Result<()> {
     let config = &stack.config;
     artifacts::fetch(&config.cache, &[server.artifact()], &config.progress).await?;
     let needs = server.needs(config.kraft);
@@ -49,14 +60,7 @@ async fn start(stack: &Arc<Inner>, server: Server, ready: &watch::Sender<BTreeSe
     step.say("starting");
     let context = servers::Context { config, watchdog: &stack.watchdog, step: &step };
     let processes = servers::plan(server, &context).await?;
-    let mut starts = JoinSet::new();
-    for process in processes {
-        let stack = Arc::clone(stack);
-        starts.spawn(async move { stack.start(process).await });
-    }
-    while let Some(started) = starts.join_next().await {
-        started.map_err(|error| Error::Config(format!("a start was cut short: {error}")))??;
-    }
+    try_join_all(processes.into_iter().map(|process| stack.start(process))).await?;
     ready.send_modify(|done| {
         done.insert(server);
     });

@@ -161,6 +161,25 @@ async fn a_taken_port_stops_the_start_before_anything_runs() {
     assert_eq!(processes_of(&root.path().join("data")), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_broken_server_takes_the_others_down_and_says_why() {
+    let root = tempfile::tempdir().unwrap();
+    let mut config = config(root.path());
+    config.postgres_settings = vec![("wal_level".to_owned(), "nonsense".to_owned())];
+    let text = Stack::start(config.clone()).await.unwrap_err().to_string();
+    assert!(text.starts_with("postgres ended at start (exit status: 1)"), "{text}");
+    assert!(text.contains("invalid value for parameter \"wal_level\": \"nonsense\""), "{text}");
+    assert_eq!(processes_of(&root.path().join("data")), Vec::<String>::new());
+    assert!(StackState::load(root.path()).unwrap().is_none());
+
+    config.postgres_settings.clear();
+    config.servers = vec![Server::Postgres];
+    let stack = Stack::start(config).await.unwrap();
+    connect(&stack).await.unwrap();
+    drop(stack);
+    assert_eq!(processes_of(&root.path().join("data")), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn services_are_supervised_too() {
     let root = tempfile::tempdir().unwrap();
