@@ -14,6 +14,9 @@ use crate::offsets::Offsets;
 /// worth a line in the log.
 const TRIES_BEFORE_WAITING: u32 = 3;
 
+/// How often what is waited for may change its name.
+const REASON_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often a failure that lasts is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -23,6 +26,7 @@ pub struct Availability {
     component: Component,
     away: Cell<bool>,
     back: Notify,
+    reason_at: Cell<Option<Instant>>,
     logged_at: Cell<Option<Instant>>,
 }
 
@@ -30,7 +34,13 @@ impl Availability {
     /// Reports to this component.
     #[must_use]
     pub fn new(component: Component) -> Self {
-        Self { component, away: Cell::new(false), back: Notify::new(), logged_at: Cell::new(None) }
+        Self {
+            component,
+            away: Cell::new(false),
+            back: Notify::new(),
+            reason_at: Cell::default(),
+            logged_at: Cell::default(),
+        }
     }
 
     /// A node answered: whoever waits tries again at once.
@@ -48,10 +58,19 @@ impl Availability {
             self.logged_at.set(Some(Instant::now()));
             tracing::warn!(reason, %error, "Cassandra failed, trying again");
         }
-        if backoff.attempts() >= TRIES_BEFORE_WAITING {
-            self.away.set(true);
+        if backoff.attempts() >= TRIES_BEFORE_WAITING && self.reason_may_change() {
             self.component.waiting(reason);
         }
+    }
+
+    /// Writes that fail side by side for different reasons must not fill the log with each in turn.
+    fn reason_may_change(&self) -> bool {
+        let was_away = self.away.replace(true);
+        let may = !was_away || self.reason_at.get().is_none_or(|last| last.elapsed() >= REASON_INTERVAL);
+        if may {
+            self.reason_at.set(Some(Instant::now()));
+        }
+        may
     }
 
     /// Waits for the next try: until the delay is over, a node answered somebody else, or partitions are given up.

@@ -1,5 +1,6 @@
 //! Cassandra: connecting, and executing a write until it is done or known never to be.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,17 @@ pub enum Stop {
     Poison(Poison),
     /// Its partition was given up while it waited.
     GivenUp,
+    /// A table is not what the plan was made for: another plan is needed.
+    TableChanged,
+}
+
+/// A table compared with what its statements were prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Changed,
+    /// The same, but the nodes may still be learning so one by one.
+    Settling,
+    Same,
 }
 
 impl From<Poison> for Stop {
@@ -49,6 +61,10 @@ pub struct Cluster {
     /// Which records are wanted.
     pub offsets: Arc<Offsets>,
     tables: Vec<TableConfig>,
+    /// When the schema was last looked at because of an invalid write.
+    looked: tokio::sync::Mutex<Option<Instant>>,
+    /// When a table was last found missing or altered.
+    changed_at: Cell<Option<Instant>>,
 }
 
 /// Not ready yet.
@@ -61,6 +77,9 @@ enum NotReady {
     #[error(transparent)]
     Table(#[from] TableError),
 }
+
+/// How long after a change of the tables no row is blamed for an invalid write: the nodes learn of it one by one.
+const SCHEMA_PATIENCE: Duration = Duration::from_secs(10);
 
 /// First and longest wait between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -102,6 +121,8 @@ impl Cluster {
             availability: Availability::new(component),
             offsets,
             tables: sink.tables.clone(),
+            looked: tokio::sync::Mutex::default(),
+            changed_at: Cell::default(),
         })
     }
 
@@ -140,7 +161,7 @@ impl Cluster {
     /// Executes a write, for as long as it takes.
     ///
     /// # Errors
-    /// The row is refused whenever it is tried, or the record is no longer wanted.
+    /// The row is refused whenever it is tried, the table has changed, or the record is no longer wanted.
     pub async fn execute(
         &self,
         write: &Write<'_>,
@@ -149,6 +170,8 @@ impl Cluster {
         metrics: &Metrics,
     ) -> Result<(), Stop> {
         let mut backoff = backoff();
+        // Whether the table was what it should be before this try.
+        let mut table_fitted = false;
         loop {
             let began = Instant::now();
             let error = match self.session.execute_unpaged(write.statement, write.values).await {
@@ -161,12 +184,21 @@ impl Cluster {
             };
             let failure = Failure::from(&error);
             metrics.failed(failure);
-            let retry = match failure.policy() {
-                Policy::Retry => true,
-                Policy::CheckTable => !Box::pin(self.still_fits(table)).await,
-                Policy::GiveUp => false,
+            let give_up = match failure.policy() {
+                Policy::Retry => false,
+                Policy::CheckTable => match Box::pin(self.fit(table)).await {
+                    Fit::Changed => return Err(Stop::TableChanged),
+                    Fit::Settling => false,
+                    // A table that was made meanwhile explains the failure as well as one that is missing.
+                    Fit::Same if !std::mem::replace(&mut table_fitted, true) => {
+                        self.availability.pause(&mut backoff, &self.offsets).await;
+                        continue;
+                    }
+                    Fit::Same => true,
+                },
+                Policy::GiveUp => true,
             };
-            if !retry {
+            if give_up {
                 let message = format!("table {}: {error}", table.table.name);
                 return Err(Poison::new(Kind::Refused(failure), message).into());
             }
@@ -174,13 +206,26 @@ impl Cluster {
         }
     }
 
-    /// Whether the table is still what the statements were prepared for. A table that was dropped or altered makes
-    /// every write invalid, and none of those records is to blame.
-    async fn still_fits(&self, table: &TablePlan) -> bool {
-        match refreshed(&self.session, &self.keyspace, &self.tables).await {
-            Ok(tables) => tables.contains(&table.table),
-            Err(_) => false,
+    /// Looks at a table after an invalid write. One that was dropped or altered makes every write invalid, and none of
+    /// those records is to blame.
+    async fn fit(&self, table: &TablePlan) -> Fit {
+        let asked = Instant::now();
+        // Many writes fail together: what one of them learns after the others failed is true for all.
+        let mut looked = self.looked.lock().await;
+        if looked.is_none_or(|began| began < asked) {
+            let began = Instant::now();
+            if Box::pin(self.session.refresh_metadata()).await.is_err() {
+                return Fit::Settling;
+            }
+            *looked = Some(began);
         }
+        let known = table::read(&self.session, &self.keyspace, &self.tables);
+        if !known.is_ok_and(|tables| tables.contains(&table.table)) {
+            self.changed_at.set(Some(Instant::now()));
+            return Fit::Changed;
+        }
+        let settled = self.changed_at.get().is_none_or(|at| at.elapsed() >= SCHEMA_PATIENCE);
+        if settled { Fit::Same } else { Fit::Settling }
     }
 }
 

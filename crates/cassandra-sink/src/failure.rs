@@ -91,7 +91,7 @@ impl Failure {
             Self::Overloaded => "the nodes are overloaded or starting",
             Self::Internal => "the nodes fail to write",
             Self::Unauthorized => "the role may not write to the tables; grant it MODIFY",
-            Self::Invalid => "the tables are not what they were; run `pipeline migrate`",
+            Self::Invalid => "the nodes do not agree on the tables yet",
             Self::InvalidValue | Self::TooLarge => "",
         }
     }

@@ -125,8 +125,7 @@ impl Parts {
             DeadLetters::new(&kafka, SERVICE, &sink.source_topic, &sink.dead_letter_topic(), dead_letters)?;
         let (cluster, registry_up) = tokio::join!(
             Cluster::connect(&cassandra_config, &sink, cassandra, offsets, &shutdown),
-            retry::until_ready(&registry_component, &shutdown, "Schema Registry", async || probe(&registry)
-                .await),
+            retry::until_ready(&registry_component, &shutdown, "start", async || probe(&registry).await),
         );
         let (Some(cluster), Some(())) = (cluster, registry_up) else { return Ok(None) };
         let cluster = Rc::new(cluster);

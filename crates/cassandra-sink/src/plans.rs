@@ -59,6 +59,14 @@ impl Plans {
         self.plans.borrow().get(&id).cloned()
     }
 
+    /// Forgets a plan that no longer holds, unless it has been replaced already.
+    pub fn forget(&self, id: u32, plan: &Rc<Plan>) {
+        let mut plans = self.plans.borrow_mut();
+        if plans.get(&id).is_some_and(|known| Rc::ptr_eq(known, plan)) {
+            plans.remove(&id);
+        }
+    }
+
     /// Makes the plan unless it is there. Waits for the registry and for Cassandra.
     ///
     /// # Errors
@@ -85,7 +93,7 @@ impl Plans {
                 tracing::warn!(schema = id, problem = poison.message, "records of a schema are dead letters");
                 unusable.insert(id, (poison.clone(), Instant::now()));
             }
-            Err(Stop::GivenUp) => {}
+            Err(Stop::GivenUp | Stop::TableChanged) => {}
         }
         made
     }

@@ -90,7 +90,7 @@ impl Writer {
                     Some(outcome)
                 }
                 Err(Stop::Poison(poison)) => Box::pin(self.bury(&record, &poison)).await,
-                Err(Stop::GivenUp) => None,
+                Err(Stop::GivenUp | Stop::TableChanged) => None,
             };
             if let Some(count) = outcome.and_then(|outcome| self.progress.get(outcome as usize)) {
                 count.set(count.get() + 1);
@@ -120,14 +120,29 @@ impl Writer {
             return Err(Poison::new(Kind::TooLarge, message).into());
         }
         let (id, datum) = wire::split(value).map_err(|error| Poison::new(Kind::NotAvro, error))?;
-        let plan = match self.plans.get(id) {
-            Some(plan) => plan,
-            None => Box::pin(self.plans.make(id, &record.ticket)).await?,
-        };
+        loop {
+            let plan = match self.plans.get(id) {
+                Some(plan) => plan,
+                None => Box::pin(self.plans.make(id, &record.ticket)).await?,
+            };
+            match self.follow(&plan, datum, &record.ticket).await {
+                // Its rows are written again by another plan, which changes nothing about those that were.
+                Err(Stop::TableChanged) => self.plans.forget(id, &plan),
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn follow(
+        &self,
+        plan: &Plan,
+        datum: &[u8],
+        ticket: &Ticket,
+    ) -> Result<(Outcome, Option<i64>), Stop> {
         let row = plan.layout.decode(datum).map_err(|error| Poison::new(Kind::Undecodable, error))?;
         let change = plan.change(&row)?;
         let writes = plan.writes(&row, change.op)?;
-        self.execute(&plan, &writes, &record.ticket).await?;
+        self.execute(plan, &writes, ticket).await?;
         let outcome = if change.op == Op::Delete { Outcome::Deleted } else { Outcome::Written };
         Ok((outcome, Some(change.commit_ts)))
     }

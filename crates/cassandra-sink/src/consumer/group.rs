@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kafka::context::Throttle;
 use rdkafka::consumer::{CommitMode, Consumer as _};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::{GroupConsumer, Poller};
@@ -60,6 +60,10 @@ fn commit_written(poller: &Poller, consumer: &GroupConsumer, log: &Throttle) {
     }
     match commit(consumer, &poller.config.source_topic, &ahead) {
         Ok(taken) => taken.into_iter().for_each(|(partition, at)| poller.offsets.committed(partition, at)),
+        // Between two generations of the group nobody may commit; the next try will be of the new one.
+        Err(KafkaError::ConsumerCommit(
+            RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration,
+        )) => {}
         Err(error) => {
             if let Some(held_back) = log.pass() {
                 tracing::warn!(%error, held_back, "positions could not be committed, trying again");
