@@ -34,7 +34,7 @@ pub struct ProcessorConfig {
     pub target_topic: String,
     /// Where what can't be processed goes; the source topic with `.dlq` if empty.
     pub dead_letter_topic: String,
-    /// Start of the transactional ids; instance and worker follow.
+    /// Start of the transactional ids, which instance and worker follow; the group if empty.
     pub transactional_id_prefix: String,
     /// When the broker aborts the transaction of a worker that died.
     #[serde(with = "duration")]
@@ -67,7 +67,7 @@ impl Default for ProcessorConfig {
             source_topic: "users.raw".to_owned(),
             target_topic: "users.processed".to_owned(),
             dead_letter_topic: String::new(),
-            transactional_id_prefix: "stream-processor".to_owned(),
+            transactional_id_prefix: String::new(),
             transaction_timeout: Duration::from_secs(15),
             session_timeout: Duration::from_secs(6),
             linger: Duration::from_millis(5),
@@ -105,6 +105,9 @@ impl Settings {
         }
         if processor.dead_letter_topic.is_empty() {
             processor.dead_letter_topic = kafka::dead_letter::topic(&processor.source_topic);
+        }
+        if processor.transactional_id_prefix.is_empty() {
+            processor.transactional_id_prefix.clone_from(&processor.group);
         }
         check(&processor)?;
         let policy = policy(&processor)?;
