@@ -145,7 +145,7 @@ fn text<'a>(field: &'static str, leaf: Leaf<'a>) -> Result<Cow<'a, str>, Profile
     }
 }
 
-/// PostgreSQL's text takes anything but U+0000.
+/// PostgreSQL's text takes anything but U+0000, which JSON has in escaped form only: a borrowed text had no escapes.
 fn storable<'a>(field: &'static str, text: Cow<'a, str>) -> Result<Cow<'a, str>, ProfileError> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(ProfileError::out_of_range(
@@ -153,7 +153,7 @@ fn storable<'a>(field: &'static str, text: Cow<'a, str>) -> Result<Cow<'a, str>,
             format!("a text of {} bytes, the limit is {MAX_TEXT_BYTES}", text.len()),
         ));
     }
-    if text.as_bytes().contains(&0) {
+    if matches!(text, Cow::Owned(_)) && text.as_bytes().contains(&0) {
         return Err(ProfileError::new(Reason::InvalidText, field, "the text contains U+0000".to_owned()));
     }
     Ok(text)
