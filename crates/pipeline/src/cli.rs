@@ -1,10 +1,14 @@
 //! The commands and their options.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use service::cli::CommonArgs;
 use service::config::units::duration;
+
+use crate::local::Source;
+use crate::local::up::Choice;
 
 /// Operates the pipeline: from the profile API through PostgreSQL and Kafka to Cassandra.
 #[derive(Debug, Parser)]
@@ -16,6 +20,9 @@ pub struct Cli {
     /// Print one JSON document on standard output, for machines
     #[arg(long, global = true)]
     pub json: bool,
+    /// Folder of the stack on this machine: data, logs, secrets
+    #[arg(long, global = true, value_name = "DIR", default_value = ".local", env = "PIPELINE_ROOT")]
+    pub root: PathBuf,
     /// Print the logs of the libraries; twice for more
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -27,10 +34,54 @@ pub struct Cli {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Start servers and services on this machine, and make everything ready
+    Up(UpArgs),
+    /// Stop everything that `up` has started
+    Down(DownArgs),
+    /// Show what runs, how far each hop lags, and what every stage has; fails if something is not ready
+    Status,
     /// Make tables, keyspace, topics and subjects, or bring them up to date; safe to repeat
     Migrate(MigrateArgs),
+    /// Trigger the DAG, follow its profiles through every stage, and compare the stages at the end
+    Run(RunArgs),
     /// Compare every stage with PostgreSQL for one run; fails if they differ
     Verify(VerifyArgs),
+    /// The process in the background that `up` starts
+    #[command(hide = true)]
+    Supervise(SuperviseArgs),
+}
+
+/// Of `pipeline up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Where the profiles come from
+    #[arg(long, value_enum, default_value_t)]
+    pub source: Choice,
+    /// Run Kafka without ZooKeeper; the two modes keep separate data
+    #[arg(long)]
+    pub kraft: bool,
+}
+
+/// Of `pipeline down`.
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    /// Remove data, logs and secrets, too
+    #[arg(long)]
+    pub purge: bool,
+}
+
+/// Of `pipeline supervise`.
+#[derive(Debug, Args)]
+pub struct SuperviseArgs {
+    /// The API that was chosen
+    #[arg(long, value_enum)]
+    pub source: Source,
+    /// Why it was
+    #[arg(long)]
+    pub reason: String,
+    /// Run Kafka without ZooKeeper
+    #[arg(long)]
+    pub kraft: bool,
 }
 
 /// Of `pipeline migrate`.
@@ -39,6 +90,23 @@ pub struct MigrateArgs {
     /// How long to wait for a server that does not answer yet
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub wait: Duration,
+}
+
+/// Of `pipeline run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Profiles to fetch [default: the DAG's, 1000]
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// Only these nationalities, such as US,DE
+    #[arg(long, value_name = "CODES", value_delimiter = ',')]
+    pub nationalities: Vec<String>,
+    /// The same seed gives the same profiles; taken from the run's id if not set
+    #[arg(long)]
+    pub seed: Option<String>,
+    /// Read so many of the run's rows with cqlsh at the end
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub show_rows: u32,
 }
 
 /// Of `pipeline verify`.

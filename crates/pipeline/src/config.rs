@@ -1,6 +1,8 @@
 //! `[pipeline]`, and the sections of others that the commands read.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cassandra::CassandraConfig;
@@ -12,6 +14,9 @@ use service::config::sections::SslMode;
 use service::config::units::duration;
 use service::config::{Config, ConfigError, PostgresConfig};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use url::Url;
+
+use crate::services::{Fetcher, Processor, Relay, Sink};
 
 /// `[pipeline]`: what `pipeline migrate` makes, and what the other commands look at.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +56,65 @@ pub struct PipelineConfig {
     pub postgres_admin_password: Option<SecretString>,
     /// The database it connects to.
     pub postgres_admin_database: String,
+    /// What `pipeline up` needs besides the addresses of the other sections.
+    pub local: LocalConfig,
+}
+
+/// `[pipeline.local]`: ports of a local stack that no service connects to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LocalConfig {
+    /// ZooKeeper, for Kafka.
+    pub zookeeper_port: u16,
+    /// Kafka's controller, instead of ZooKeeper.
+    pub kafka_controller_port: u16,
+    /// Cassandra's traffic between nodes.
+    pub cassandra_storage_port: u16,
+    /// The simulator of the profile API.
+    pub simulator_listen: SocketAddr,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self {
+            zookeeper_port: 2181,
+            kafka_controller_port: 9093,
+            cassandra_storage_port: 7000,
+            simulator_listen: SocketAddr::from(([127, 0, 0, 1], 8010)),
+        }
+    }
+}
+
+/// `[airflow]`: where runs are triggered.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AirflowConfig {
+    /// Base of its pages and API.
+    pub url: String,
+    /// Who triggers.
+    pub user: String,
+    /// That user's password, usually from `PIPELINE__AIRFLOW__PASSWORD`.
+    pub password: Option<SecretString>,
+    /// The DAG that fetches.
+    pub dag: String,
+    /// Folder of the DAGs for `pipeline up`, from the working directory.
+    pub dags_folder: PathBuf,
+    /// Bound of one request.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+}
+
+impl Default for AirflowConfig {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:8080".to_owned(),
+            user: "admin".to_owned(),
+            password: None,
+            dag: "users_pipeline".to_owned(),
+            dags_folder: "airflow/dags".into(),
+            timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Default for PipelineConfig {
@@ -72,6 +136,7 @@ impl Default for PipelineConfig {
             postgres_admin_user: None,
             postgres_admin_password: None,
             postgres_admin_database: "postgres".to_owned(),
+            local: LocalConfig::default(),
         }
     }
 }
@@ -126,6 +191,18 @@ pub struct Settings {
     pub registry: RegistryConfig,
     /// `[cassandra]`.
     pub cassandra: CassandraConfig,
+    /// `[airflow]`.
+    pub airflow: AirflowConfig,
+    /// `airflow.url`, parsed.
+    pub airflow_url: Url,
+    /// What matters here of `[fetcher]`.
+    pub fetcher: Fetcher,
+    /// What matters here of `[relay]`.
+    pub relay: Relay,
+    /// What matters here of `[stream_processor]`.
+    pub stream_processor: Processor,
+    /// What matters here of `[cassandra_sink]`.
+    pub cassandra_sink: Sink,
 }
 
 impl Settings {
@@ -136,12 +213,22 @@ impl Settings {
     pub fn load(config: &Config) -> Result<Self, ConfigError> {
         let pipeline: PipelineConfig = config.section("pipeline")?;
         pipeline.check()?;
+        let airflow: AirflowConfig = config.section("airflow")?;
+        let airflow_url = Url::parse(&airflow.url).map_err(|error| {
+            ConfigError::invalid("airflow.url", &airflow.url, format!("write a URL ({error})"))
+        })?;
         Ok(Self {
             pipeline,
             postgres: config.section("postgres")?,
             kafka: config.section("kafka")?,
             registry: config.section("registry")?,
             cassandra: CassandraConfig::load(config)?,
+            airflow,
+            airflow_url,
+            fetcher: config.section("fetcher")?,
+            relay: config.section("relay")?,
+            stream_processor: config.section("stream_processor")?,
+            cassandra_sink: config.section("cassandra_sink")?,
         })
     }
 

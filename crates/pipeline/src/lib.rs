@@ -5,20 +5,29 @@
 //! with `--json`, for machines; the exit code says what happened: 0 for yes, 1 for a failure or a difference, 2 for a
 //! configuration that can't be used.
 
+mod airflow;
 pub mod cli;
 pub mod config;
+pub mod local;
 pub mod migrate;
+mod offsets;
 pub mod output;
+pub mod run;
+pub mod services;
+mod stamp;
+pub mod status;
 pub mod verify;
 mod wait;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use service::config::{Config, ConfigError};
+use service::config::ConfigError;
 use service::{BoxError, EXIT_CONFIG, EXIT_FAILURE, error_chain};
 
 use crate::cli::{Cli, Command};
+use crate::config::Settings;
+use crate::local::{Manifest, Root, down, supervise, up};
 use crate::output::Output;
 
 /// From the arguments to the exit code.
@@ -26,7 +35,7 @@ use crate::output::Output;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json);
-    match run(&cli, &output) {
+    match execute(&cli, &output) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILURE),
         Err(error) => {
@@ -37,27 +46,53 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
-    log_to_stderr(cli.verbose);
+fn execute(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
+    // The supervisor has a log of its own.
+    if !matches!(cli.command, Command::Supervise(_)) {
+        log_to_stderr(cli.verbose);
+    }
     // Fails only where it was done already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = Config::load(&cli.common)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(async {
-        match &cli.command {
-            Command::Migrate(args) => {
-                migrate::run(&config::Settings::load(&config)?, args.wait, output).await?;
-                Ok(true)
-            }
-            Command::Verify(args) => {
-                let settings = config::Settings::load(&config)?;
-                verify::run(&settings, &args.run_id, args.limit, args.wait, output).await
-            }
-        }
-    });
+    let outcome = runtime.block_on(command(cli, output));
     // Threads of librdkafka and lookups that are under way must not keep the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// Whether the answer is yes: for most commands, that they did what they were asked to.
+async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
+    let root = Root::new(&cli.root)?;
+    let settings = || Ok::<_, BoxError>(Settings::load(&root.configuration(&cli.common)?)?);
+    match &cli.command {
+        Command::Up(args) => {
+            let request = up::Request { source: args.source, kraft: args.kraft };
+            up::run(&root, &cli.common, request, output).await?;
+        }
+        Command::Down(args) => down::run(&root, args.purge, output).await?,
+        Command::Status => return status::run(&root, settings(), output).await,
+        Command::Migrate(args) => migrate::run(&settings()?, args.wait, output).await?,
+        Command::Run(args) => {
+            let request = run::Request {
+                count: args.count,
+                nationalities: args.nationalities.clone(),
+                seed: args.seed.clone(),
+                show_rows: args.show_rows,
+            };
+            return run::run(&settings()?, &request, output).await;
+        }
+        Command::Verify(args) => {
+            return verify::run(&settings()?, &args.run_id, args.limit, args.wait, output).await;
+        }
+        Command::Supervise(args) => {
+            let config = cli.common.config.clone();
+            let manifest = Manifest { config, source: args.source, reason: args.reason.clone() };
+            let plan = supervise::Plan { root, manifest, kraft: args.kraft, quiet: cli.json };
+            // Its parent has the report.
+            return Ok(supervise::run(&plan).await.is_ok());
+        }
+    }
+    Ok(true)
 }
 
 /// Logs of the libraries are for whoever looks for a fault; the commands themselves print.

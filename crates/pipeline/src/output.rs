@@ -5,28 +5,47 @@ use std::io::{Write as _, stderr, stdout};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use serde::Serialize;
 
-/// For people, or for machines.
+/// For people, for machines, or for nobody.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
-    json: bool,
+    reader: Reader,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Person,
+    Machine,
+    Nobody,
 }
 
 impl Output {
     /// With `json`, standard output gets one JSON document and nothing else.
     #[must_use]
     pub const fn new(json: bool) -> Self {
-        Self { json }
+        Self { reader: if json { Reader::Machine } else { Reader::Person } }
+    }
+
+    /// Prints nothing: for a command that is part of another.
+    #[must_use]
+    pub const fn silent() -> Self {
+        Self { reader: Reader::Nobody }
+    }
+
+    /// The same without documents: for a part of a result that has one of its own.
+    #[must_use]
+    pub fn people_only(self) -> Self {
+        if self.is_json() { Self::silent() } else { self }
     }
 
     /// Whether machines read it.
     #[must_use]
-    pub const fn is_json(&self) -> bool {
-        self.json
+    pub fn is_json(&self) -> bool {
+        self.reader == Reader::Machine
     }
 
     /// One line of the result, for people only.
     pub fn line(&self, text: impl std::fmt::Display) {
-        if !self.json {
+        if self.reader == Reader::Person {
             // A reader that went away, such as `head`, is no failure.
             let _ = writeln!(stdout().lock(), "{text}");
         }
@@ -34,14 +53,14 @@ impl Output {
 
     /// What is going on, on standard error; for people only.
     pub fn note(&self, text: impl std::fmt::Display) {
-        if !self.json {
+        if self.reader == Reader::Person {
             let _ = writeln!(stderr().lock(), "{text}");
         }
     }
 
     /// The result, for machines only.
     pub fn document(&self, value: &impl Serialize) {
-        if self.json {
+        if self.is_json() {
             let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string());
             let _ = writeln!(stdout().lock(), "{text}");
         }

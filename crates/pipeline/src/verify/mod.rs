@@ -19,7 +19,8 @@ use tokio::runtime::Handle;
 
 use crate::config::Settings;
 use crate::output::Output;
-use report::{DeadLetters, Report, Stage};
+pub(crate) use report::Report;
+use report::{DeadLetters, Stage};
 use topic::{Reader, Scan};
 
 /// An id of a profile, as the number that its UUID is.
@@ -37,16 +38,7 @@ pub async fn run(
     wait: Duration,
     output: &Output,
 ) -> Result<bool, BoxError> {
-    const PAUSE: Duration = Duration::from_secs(1);
-    let begun = Instant::now();
-    let verifier = Verifier::new(settings).await?;
-    let report = loop {
-        let report = verifier.verify(run_id).await?;
-        if report.equal() || begun.elapsed() + PAUSE > wait {
-            break report;
-        }
-        tokio::time::sleep(PAUSE).await;
-    };
+    let report = Verifier::new(settings).await?.until_equal(run_id, wait).await?;
     report.print(limit, output);
     Ok(report.equal())
 }
@@ -65,8 +57,21 @@ impl<'a> Verifier<'a> {
         Ok(Self { settings, registry, session })
     }
 
+    /// Compares until all is equal or `wait` is over; at least once.
+    pub(crate) async fn until_equal(&self, run_id: &str, wait: Duration) -> Result<Report, BoxError> {
+        const PAUSE: Duration = Duration::from_millis(500);
+        let begun = Instant::now();
+        loop {
+            let report = self.verify(run_id).await?;
+            if report.equal() || begun.elapsed() + PAUSE > wait {
+                return Ok(report);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// Compares all stages as they are now.
-    pub(crate) async fn verify(&self, run_id: &str) -> Result<Report, BoxError> {
+    async fn verify(&self, run_id: &str) -> Result<Report, BoxError> {
         let begun = Instant::now();
         let mut reference = postgres::Reference::connect(self.settings).await?;
         let run = reference.run(run_id).await?;

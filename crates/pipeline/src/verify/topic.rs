@@ -1,23 +1,20 @@
 //! What a topic has of a run, as a `read_committed` consumer sees it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::cache::{CacheError, SchemaCache};
+use events::Registry;
 use events::meta::Op;
-use events::{Registry, wire};
 use kafka::{KafkaConfig, LoggedContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
-use serde::Deserialize;
-use serde_avro_fast::Schema;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{Id, Ids};
+use crate::stamp::{SchemaFailure, Stamp, Stamps};
 
 /// Bound of one question to the brokers, and of the time without any record before the end of the topic.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -30,18 +27,6 @@ pub(crate) enum TopicError {
     Stalled { topic: String },
     #[error("the schema of a record in {topic} can't be had")]
     Registry { topic: String, source: Box<SchemaFailure> },
-}
-
-type SchemaFailure = CacheError<serde_avro_fast::schema::SchemaError>;
-
-/// What is read of a value; the decoder skips the rest.
-#[derive(Deserialize)]
-struct Stamp<'a> {
-    run_id: &'a str,
-    #[serde(rename = "__op")]
-    op: &'a str,
-    #[serde(rename = "__lsn")]
-    lsn: i64,
 }
 
 /// What a topic has.
@@ -107,7 +92,7 @@ impl Reader {
             .map_err(failed)?;
         let ends = assign(&consumer, &topic, since).map_err(failed)?;
         let mut open: HashMap<i32, i64> = ends.into_iter().collect();
-        let mut schemas = SchemaCache::new(self.registry.clone());
+        let mut stamps = Stamps::new(self.registry.clone(), self.runtime.clone());
         let mut fold = Fold::default();
         let mut progress = Instant::now();
         while !open.is_empty() {
@@ -117,7 +102,7 @@ impl Reader {
                     let partition = record.partition();
                     if let Some(end) = open.get(&partition).copied() {
                         if record.offset() < end {
-                            self.take(&record, &mut schemas, &mut fold)
+                            self.take(&record, &mut stamps, &mut fold)
                                 .map_err(|source| TopicError::Registry { topic: topic.clone(), source })?;
                         }
                         if record.offset() + 1 >= end {
@@ -144,20 +129,14 @@ impl Reader {
     fn take(
         &self,
         record: &BorrowedMessage<'_>,
-        schemas: &mut SchemaCache<Schema>,
+        stamps: &mut Stamps,
         fold: &mut Fold,
     ) -> Result<(), Box<SchemaFailure>> {
         fold.scan.records_of_all += 1;
         let key = record.key().and_then(|key| Uuid::try_parse_ascii(key).ok()).map(|id| id.as_u128());
         // A tombstone only repeats the delete before it.
         let Some(value) = record.payload() else { return Ok(()) };
-        let schema = match wire::split(value) {
-            Ok((schema, datum)) => self.schema(schema, schemas)?.map(|schema| (schema, datum)),
-            Err(_) => None,
-        };
-        let stamp = schema
-            .as_ref()
-            .and_then(|(schema, datum)| serde_avro_fast::from_datum_slice::<Stamp<'_>>(datum, schema).ok());
+        let stamp = stamps.read(value)?;
         match (key, stamp) {
             (Some(id), Some(stamp)) => fold.take(id, &stamp, &self.run_id),
             (None, Some(stamp)) if stamp.run_id == self.run_id => fold.scan.records += 1,
@@ -168,24 +147,6 @@ impl Reader {
             }
         }
         Ok(())
-    }
-
-    /// `None` if the registry says that there is no such schema, or none that can be read.
-    fn schema(
-        &self,
-        id: u32,
-        schemas: &mut SchemaCache<Schema>,
-    ) -> Result<Option<Arc<Schema>>, Box<SchemaFailure>> {
-        if let Some(known) = schemas.get(id) {
-            return Ok(Some(Arc::clone(known)));
-        }
-        match self.runtime.block_on(schemas.fetch(id, |text| text.parse::<Schema>())) {
-            Ok(schema) => Ok(Some(schema)),
-            Err(CacheError::Registry(error)) if error.is_transient() => {
-                Err(Box::new(CacheError::Registry(error)))
-            }
-            Err(CacheError::Registry(_) | CacheError::Unusable { .. }) => Ok(None),
-        }
     }
 }
 
