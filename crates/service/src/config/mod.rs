@@ -85,6 +85,19 @@ impl Config {
         Ok(config)
     }
 
+    /// Adds values for keys that nothing else sets, named as the environment names them; other names are ignored.
+    /// For passwords and tokens that are kept in a file.
+    #[must_use]
+    pub fn or_variables(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        for (name, value) in variables {
+            if let Some(key) = name.strip_prefix(ENV_PREFIX) {
+                let key = key.to_ascii_lowercase().replace("__", ".");
+                self.figment = self.figment.join(Serialized::default(&key, value));
+            }
+        }
+        self
+    }
+
     /// One section as its type. A section that is nowhere set reads as an empty one.
     ///
     /// # Errors

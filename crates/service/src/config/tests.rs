@@ -114,3 +114,20 @@ fn durations_have_a_unit() {
         assert_eq!(duration::parse(wrong), None, "{wrong}");
     }
 }
+
+#[test]
+fn variables_of_a_file_fill_in_what_is_not_set() {
+    let variables = [
+        ("PIPELINE__FETCHER__TIMEOUT".to_owned(), "1s".to_owned()),
+        ("PIPELINE__FETCHER__TOKEN".to_owned(), "0123".to_owned()),
+        ("OTHER".to_owned(), "x".to_owned()),
+    ];
+    let config = load("[fetcher]\ntimeout = '10s'\n").unwrap().or_variables(variables);
+    #[derive(Deserialize)]
+    struct WithToken {
+        timeout: String,
+        token: String,
+    }
+    let fetcher: WithToken = config.section("fetcher").unwrap();
+    assert_eq!((fetcher.timeout.as_str(), fetcher.token.as_str()), ("10s", "0123"));
+}
