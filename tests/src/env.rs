@@ -26,6 +26,7 @@ pub struct TestEnv {
     name: String,
     config: Table,
     folder: PathBuf,
+    secrets: Vec<(String, String)>,
     services: AtomicU32,
     /// The test's database, with every migration applied.
     pub db: PgPool,
@@ -53,7 +54,11 @@ impl TestEnv {
         let folder = stack.config().root.join("tests").join(&name);
         std::fs::create_dir_all(&folder).expect("a folder for the configuration");
         let config = configuration(&name, stack);
-        Self { name, config, folder, services: AtomicU32::new(0), db }
+        let secrets = vec![
+            ("PIPELINE__POSTGRES__PASSWORD".to_owned(), stack.config().secrets.postgres.expose_secret().to_owned()),
+            ("PIPELINE__FETCHER__TOKEN".to_owned(), TOKEN.to_owned()),
+        ];
+        Self { name, config, folder, secrets, services: AtomicU32::new(0), db }
     }
 
     /// Sets a key, such as `fetcher.page_size`, for the services that are started from now on.
@@ -65,6 +70,12 @@ impl TestEnv {
             table = entry.as_table_mut().expect("a section");
         }
         table.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Sets what only the environment may have, by the name of its variable.
+    pub fn set_secret(&mut self, variable: &str, value: &str) -> &mut Self {
+        self.secrets.push((variable.to_owned(), value.to_owned()));
         self
     }
 
@@ -155,12 +166,9 @@ impl TestEnv {
     fn environment(&self, overlay: &std::path::Path) -> Vec<(String, String)> {
         let base = project_file("config/pipeline.toml");
         let files = format!("{},{}", base.display(), overlay.display());
-        let password = servers().config().secrets.postgres.expose_secret().to_owned();
-        vec![
-            ("PIPELINE_CONFIG".to_owned(), files),
-            ("PIPELINE__POSTGRES__PASSWORD".to_owned(), password),
-            ("PIPELINE__FETCHER__TOKEN".to_owned(), TOKEN.to_owned()),
-        ]
+        let mut environment = self.secrets.clone();
+        environment.push(("PIPELINE_CONFIG".to_owned(), files));
+        environment
     }
 }
 

@@ -19,4 +19,4 @@ pub use env::TestEnv;
 pub use flow::Flow;
 pub use records::Record;
 pub use service::Service;
-pub use shared::{binary, project_file, servers};
+pub use shared::{binary, fresh_root, project_file, servers};

@@ -28,7 +28,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// An empty folder for a stack. Not below the build folder: PostgreSQL's user must be able to walk down to its data,
 /// wherever the clone is.
-pub(crate) fn fresh_root(name: &str) -> PathBuf {
+pub fn fresh_root(name: &str) -> PathBuf {
     let root = std::env::temp_dir().join("rust-datastreaming-tests").join(name);
     if root.exists() {
         std::fs::remove_dir_all(&root).unwrap_or_else(|error| panic!("remove {}: {error}", root.display()));
