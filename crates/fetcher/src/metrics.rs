@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use domain::profile::Reason;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::client::OUTCOMES;
+use crate::client::{OUTCOMES, RETRIED};
+use crate::page::UNREQUESTED_NATIONALITY;
 use crate::runs::Status;
 use crate::store::Stored;
 
@@ -40,6 +42,12 @@ pub fn describe() {
     }
     for outcome in OUTCOMES {
         counter!(REQUESTS, "outcome" => outcome).absolute(0);
+    }
+    for reason in RETRIED {
+        counter!(RETRIES, "reason" => reason).absolute(0);
+    }
+    for reason in Reason::ALL.map(Reason::as_str).into_iter().chain([UNREQUESTED_NATIONALITY]) {
+        counter!(REJECTS, "reason" => reason).absolute(0);
     }
     for outcome in [Status::Succeeded, Status::Failed] {
         counter!(RUNS_FINISHED, "outcome" => outcome.as_str()).absolute(0);

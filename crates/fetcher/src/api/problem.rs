@@ -121,7 +121,7 @@ fn names(errors: &[FieldError]) -> String {
 /// 503: nothing was stored, the caller may try again.
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
-        tracing::warn!(error = service::error_chain(&error), "a request could not be served");
+        tracing::warn!(%error, "a request could not be served");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "urn:datastreaming:problem:unavailable",

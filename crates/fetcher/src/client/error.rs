@@ -177,3 +177,7 @@ pub const OUTCOMES: [&str; 13] = [
     "mismatch",
     "parser",
 ];
+
+/// The labels of what is tried again.
+pub const RETRIED: [&str; 7] =
+    ["rate_limited", "server_error", "connect", "timeout", "reset", "truncated", "not_json"];

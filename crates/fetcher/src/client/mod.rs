@@ -9,7 +9,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use url::Url;
 
-pub use error::{FetchError, OUTCOMES, Policy};
+pub use error::{FetchError, OUTCOMES, Policy, RETRIED};
 pub use retry::{Deadline, Fetcher, PageError};
 
 use crate::config::Settings;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 use randomuser_sim::{Fault, FaultPlan, NextFault, RateLimit, SimConfig, Simulator};
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 
-use super::{Api, Deadline, FetchError, Fetcher, PageError, Policy, retry_after};
+use super::{Api, Deadline, FetchError, Fetcher, OUTCOMES, PageError, Policy, RETRIED, retry_after};
 use crate::config::{FetcherConfig, Settings};
 use crate::page::{self, Page, PageRequest};
 
@@ -67,6 +67,8 @@ async fn each_fault_is_sorted() {
         simulator.set_faults(next(&[fault])).unwrap();
         let error = ask(&api, &request(10)).await.unwrap_err();
         assert_eq!((error.label(), error.policy()), (label, policy), "{fault}: {error}");
+        assert!(OUTCOMES.contains(&label));
+        assert_eq!(RETRIED.contains(&label), policy != Policy::Fail, "{label}");
         let page = ask(&api, &request(10)).await.unwrap();
         assert_eq!((page.fetched, page.row_count, page.simulated), (10, 10, true));
     }
