@@ -19,8 +19,8 @@ pub(crate) enum AirflowError {
     NoPassword { user: String },
     #[error("Airflow at {url} does not answer")]
     Unreachable { url: Url, source: reqwest::Error },
-    #[error("Airflow refuses {what}: {status}: {body}")]
-    Refused { what: String, status: StatusCode, body: String },
+    #[error("Airflow refuses {what}: {status}: {reason}")]
+    Refused { what: String, status: StatusCode, reason: String },
     #[error("{0:?} is no path below Airflow's URL")]
     Path(String),
 }
@@ -177,7 +177,7 @@ impl Airflow {
             return response.json().await.map_err(unreachable);
         }
         let body = response.text().await.map_err(unreachable)?;
-        Err(AirflowError::Refused { what: what.to_owned(), status, body })
+        Err(AirflowError::Refused { what: what.to_owned(), status, reason: reason(body) })
     }
 
     /// Each part is encoded: run ids have colons and pluses.
@@ -190,5 +190,24 @@ impl Airflow {
             Err(()) => return Err(AirflowError::Path(parts.join("/"))),
         }
         Ok(url)
+    }
+}
+
+/// The first paragraph of the detail that Airflow gives; what follows repeats the schema.
+fn reason(body: String) -> String {
+    let document: Option<Value> = serde_json::from_str(&body).ok();
+    let detail = document.as_ref().and_then(|document| document.get("detail")?.as_str());
+    detail.and_then(|detail| detail.split("\n\n").next()).map_or(body.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn the_reason_is_the_first_paragraph() {
+        assert_eq!(reason(r#"{"detail":"count is 0\n\nFailed validating"}"#.to_owned()), "count is 0");
+        assert_eq!(reason("no JSON".to_owned()), "no JSON");
+        assert_eq!(reason(r#"{"detail":[{"msg":"x"}]}"#.to_owned()), r#"{"detail":[{"msg":"x"}]}"#);
     }
 }

@@ -74,6 +74,9 @@ pub enum LocalError {
     /// The supervisor gave up, with its own report.
     #[error("{0}")]
     Failed(String),
+    /// Ctrl-C while it was starting.
+    #[error("interrupted; nothing runs")]
+    Interrupted,
     /// The supervisor ended without a report.
     #[error("the supervisor ended without a word; see {}", .0.display())]
     Vanished(PathBuf),

@@ -52,7 +52,8 @@ pub async fn run(root: &Root, args: &CommonArgs, request: Request, output: &Outp
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             output.note("interrupted; stopping what was started");
-            None
+            stop(root, &mut supervisor).await?;
+            return Err(LocalError::Interrupted.into());
         }
     };
     match outcome {

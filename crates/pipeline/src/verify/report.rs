@@ -154,7 +154,11 @@ impl Report {
             return;
         }
         let run = &self.run;
-        let source = if run.simulated { "simulated" } else { "live" };
+        let source = match (run.fetched, run.simulated) {
+            (0, _) => "no",
+            (_, true) => "simulated",
+            (_, false) => "live",
+        };
         output.line(format_args!(
             "run {}: {}, {source} profiles; {} requested, {} fetched, {} rejected, {} repeated",
             run.run_id, run.status, run.requested, run.fetched, run.rejected, run.duplicates
