@@ -177,7 +177,7 @@ impl Airflow {
             return response.json().await.map_err(unreachable);
         }
         let body = response.text().await.map_err(unreachable)?;
-        Err(AirflowError::Refused { what: what.to_owned(), status, reason: reason(body) })
+        Err(AirflowError::Refused { what: what.to_owned(), status, reason: reason(&body) })
     }
 
     /// Each part is encoded: run ids have colons and pluses.
@@ -194,10 +194,10 @@ impl Airflow {
 }
 
 /// The first paragraph of the detail that Airflow gives; what follows repeats the schema.
-fn reason(body: String) -> String {
-    let document: Option<Value> = serde_json::from_str(&body).ok();
+fn reason(body: &str) -> String {
+    let document: Option<Value> = serde_json::from_str(body).ok();
     let detail = document.as_ref().and_then(|document| document.get("detail")?.as_str());
-    detail.and_then(|detail| detail.split("\n\n").next()).map_or(body.clone(), str::to_owned)
+    detail.and_then(|detail| detail.split("\n\n").next()).unwrap_or(body).to_owned()
 }
 
 #[cfg(test)]
@@ -206,8 +206,8 @@ mod tests {
 
     #[test]
     fn the_reason_is_the_first_paragraph() {
-        assert_eq!(reason(r#"{"detail":"count is 0\n\nFailed validating"}"#.to_owned()), "count is 0");
-        assert_eq!(reason("no JSON".to_owned()), "no JSON");
-        assert_eq!(reason(r#"{"detail":[{"msg":"x"}]}"#.to_owned()), r#"{"detail":[{"msg":"x"}]}"#);
+        assert_eq!(reason(r#"{"detail":"count is 0\n\nFailed validating"}"#), "count is 0");
+        assert_eq!(reason("no JSON"), "no JSON");
+        assert_eq!(reason(r#"{"detail":[{"msg":"x"}]}"#), r#"{"detail":[{"msg":"x"}]}"#);
     }
 }

@@ -63,14 +63,21 @@ fn execute(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
 /// Whether the answer is yes: for most commands, that they did what they were asked to.
 async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
     let root = Root::new(&cli.root)?;
-    let settings = || Ok::<_, BoxError>(Settings::load(&root.configuration(&cli.common)?)?);
+    let settings = || -> Result<Settings, BoxError> {
+        let loaded = Settings::load(&root.configuration(&cli.common)?);
+        // Without a stack there are no secrets, so the configuration alone may not do.
+        if loaded.is_err() && root.manifest()?.is_none() {
+            output.note(format_args!("no stack runs in {}; `pipeline up` starts one", root.path().display()));
+        }
+        Ok(loaded?)
+    };
     match &cli.command {
         Command::Up(args) => {
             let request = up::Request { source: args.source, kraft: args.kraft };
             up::run(&root, &cli.common, request, output).await?;
         }
         Command::Down(args) => down::run(&root, args.purge, output).await?,
-        Command::Status => return status::run(&root, settings(), output).await,
+        Command::Status => return status::run(&root, &settings()?, output).await,
         Command::Migrate(args) => migrate::run(&settings()?, args.wait, output).await?,
         Command::Run(args) => {
             let request = run::Request {

@@ -71,23 +71,9 @@ impl Process {
 /// Prints what there is; whether all that should run does.
 ///
 /// # Errors
-/// A configuration that can't be used, or a state file that can't be read.
-pub async fn run(
-    root: &Root,
-    settings: Result<Settings, BoxError>,
-    output: &Output,
-) -> Result<bool, BoxError> {
-    let stack = stack(root)?;
-    let settings = match settings {
-        Ok(settings) => settings,
-        // Without a stack there are no secrets, so the configuration alone may not do.
-        Err(error) if stack.is_none() => {
-            output.line(format_args!("no stack runs in {}; `pipeline up` starts one", root.path().display()));
-            return Err(error);
-        }
-        Err(error) => return Err(error),
-    };
-    let status = collect(&settings, stack).await;
+/// A state file that can't be read.
+pub async fn run(root: &Root, settings: &Settings, output: &Output) -> Result<bool, BoxError> {
+    let status = collect(settings, stack(root)?).await;
     output.document(&status);
     print(&status, root, output);
     Ok(status.healthy)
