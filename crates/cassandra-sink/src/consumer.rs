@@ -137,7 +137,12 @@ impl Poller {
     fn commit_in_time(&self, consumer: &Arc<GroupConsumer>, last: Vec<(i32, i64)>) -> bool {
         let (done, committed) = std::sync::mpsc::channel();
         let (consumer, topic) = (Arc::clone(consumer), self.config.source_topic.clone());
-        std::thread::spawn(move || done.send(group::commit(&consumer, &topic, &last).map(drop)));
+        std::thread::spawn(move || {
+            let outcome = group::commit(&consumer, &topic, &last).map(drop);
+            // First, so that the group is left on the thread that waits for it.
+            drop(consumer);
+            done.send(outcome)
+        });
         match committed.recv_timeout(COMMIT_PATIENCE) {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
@@ -159,7 +164,7 @@ impl<'p> Polling<'p> {
         Self {
             poller,
             consumer,
-            batch: Batch::with_capacity(BATCH_RECORDS),
+            batch: Batch::new(),
             bytes: 0,
             held: None,
             paused: false,
@@ -208,7 +213,8 @@ impl<'p> Polling<'p> {
             None if self.batch.is_empty() => return Ok(true),
             None => {
                 self.bytes = 0;
-                std::mem::replace(&mut self.batch, Batch::with_capacity(BATCH_RECORDS))
+                let next = Batch::with_capacity(self.batch.len());
+                std::mem::replace(&mut self.batch, next)
             }
         };
         let batch = match self.poller.queue.try_send(batch) {
