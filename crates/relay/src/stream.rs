@@ -68,6 +68,7 @@ struct State {
     /// Commit time of the oldest change in the open Kafka transaction, microseconds since 1970.
     oldest_micros: Option<i64>,
     last_commit: Instant,
+    last_stock: Instant,
     rows: Rows,
     writer: Writer,
     report: Report,
@@ -103,6 +104,7 @@ impl Stream<'_> {
             transaction: None,
             oldest_micros: None,
             last_commit: Instant::now(),
+            last_stock: Instant::now(),
             rows: Rows::default(),
             writer: Writer::default(),
             report: Report::default(),
@@ -123,9 +125,10 @@ impl Stream<'_> {
                 () = self.slot_lost.cancelled() => {
                     return Err(RelayError::SlotTaken { slot: self.slot.to_owned() });
                 }
+                // Before the events, which may never pause.
+                _ = tick.tick() => self.take_stock(&mut state)?,
                 event = self.client.recv() => self.handle(&mut state, event).await?,
                 () = sleep_until(deadline) => self.commit(&mut state)?,
-                _ = tick.tick() => self.take_stock(&mut state)?,
             }
         }
         if self.sink.is_open() || state.end_lsn > state.published_end {
@@ -134,15 +137,15 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Handles events until none is ready, committing transactions that are full or old.
+    /// Handles events until none is ready or it is time to take stock, committing transactions that are full or old.
     async fn take_what_is_at_hand(&mut self, state: &mut State) -> Result<(), RelayError> {
         while let Some(event) = self.client.recv().now_or_never() {
             self.handle(state, event).await?;
             if self.sink.is_full() || self.sink.age().is_some_and(|age| age >= MAX_AGE) {
                 self.commit(state)?;
-            }
-            if self.shutdown.is_cancelled() {
-                break;
+                if self.shutdown.is_cancelled() || state.last_stock.elapsed() >= TICK {
+                    break;
+                }
             }
         }
         Ok(())
@@ -290,6 +293,7 @@ impl Stream<'_> {
     }
 
     fn take_stock(&mut self, state: &mut State) -> Result<(), RelayError> {
+        state.last_stock = Instant::now();
         let behind = state.transaction.map(|transaction| transaction.commit_micros).or(state.oldest_micros);
         self.metrics.lag_seconds.set(behind.map_or(0.0, age_seconds));
         state.report.log_if_due(behind.map_or(0.0, age_seconds));

@@ -76,7 +76,7 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
                 listens: if serves { super::listens(Server::Airflow, config) } else { Vec::new() },
                 precondition: None,
                 ready: Probe::Airflow { url: url(config), component, heartbeat: *heartbeat },
-                ready_within: Duration::from_secs(240),
+                ready_within: Duration::from_secs(420),
                 stop: Signal::SIGTERM,
                 stop_within: Duration::from_secs(15),
                 is_service: false,

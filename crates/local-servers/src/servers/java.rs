@@ -69,7 +69,7 @@ impl JavaServer {
             listens: super::listens(self.server, config),
             precondition: None,
             ready: self.ready,
-            ready_within: Duration::from_secs(180),
+            ready_within: Duration::from_secs(300),
             stop: Signal::SIGTERM,
             stop_within: self.stop_within,
             is_service: false,

@@ -81,7 +81,7 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
         listens: super::listens(Server::Postgres, config),
         precondition: None,
         ready: Probe::Postgres(Box::new(options(config, SUPERUSER))),
-        ready_within: Duration::from_secs(120),
+        ready_within: Duration::from_secs(180),
         // "Fast shutdown": sessions are ended, nothing is lost.
         stop: Signal::SIGINT,
         stop_within: Duration::from_secs(30),
