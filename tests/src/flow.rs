@@ -52,11 +52,12 @@ impl Flow {
     pub async fn fetch(&self, run_id: &str, count: usize) -> Value {
         self.post_run(run_id, count).await;
         let url = self.fetcher.url(&format!("/runs/{run_id}"));
-        let run = wait::until(&format!("{run_id} ends"), Duration::from_secs(60), async || {
+        let what = format!("{run_id} ends");
+        let run: Value = wait::until(&what, Duration::from_secs(60), async || {
             let run: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
             matches!(run["status"].as_str(), Some("succeeded" | "failed")).then_some(run)
-        });
-        let run = run.await;
+        })
+        .await;
         assert_eq!(run["status"], "succeeded", "{run}");
         run
     }

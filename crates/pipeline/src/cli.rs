@@ -104,6 +104,9 @@ pub struct RunArgs {
     /// The same seed gives the same profiles; taken from the run's id if not set
     #[arg(long)]
     pub seed: Option<String>,
+    /// How long to follow the run; it goes on after that
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_duration)]
+    pub timeout: Duration,
     /// Read so many of the run's rows with cqlsh at the end
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub show_rows: u32,

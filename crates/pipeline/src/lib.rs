@@ -84,6 +84,7 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
                 count: args.count,
                 nationalities: args.nationalities.clone(),
                 seed: args.seed.clone(),
+                timeout: args.timeout,
                 show_rows: args.show_rows,
             };
             return run::run(&settings()?, &request, output).await;

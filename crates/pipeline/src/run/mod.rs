@@ -37,6 +37,8 @@ pub struct Request {
     pub nationalities: Vec<String>,
     /// The same seed gives the same profiles.
     pub seed: Option<String>,
+    /// How long to follow the run.
+    pub timeout: Duration,
     /// Rows to show with cqlsh at the end.
     pub show_rows: u32,
 }
@@ -64,13 +66,14 @@ pub async fn run(settings: &Settings, request: &Request, output: &Output) -> Res
     let follower = follower.start(run_id);
     let followed = tokio::select! {
         followed = follow(&airflow, &follower, run_id, triggered, output) => Some(followed?),
+        () = tokio::time::sleep(request.timeout) => None,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
             None
         }
     };
     let Some((dag_run, mut milestones)) = followed else {
-        output.line(format_args!("run {run_id} goes on; `pipeline verify --run {run_id}` says how it ended"));
+        output.line(format_args!("run {run_id} goes on, see {page}; `pipeline verify --run {run_id}` says how it ended"));
         return Ok(false);
     };
     drop(follower);
@@ -165,7 +168,12 @@ async fn follow(
         tokio::time::sleep(LOOK).await;
         if asked.elapsed() > ASK_AIRFLOW {
             asked = Instant::now();
-            dag_run = airflow.run(run_id).await?;
+            dag_run = match airflow.run(run_id).await {
+                Ok(dag_run) => dag_run,
+                // Airflow is busy or restarts; the run is not affected.
+                Err(error) if error.is_transient() => continue,
+                Err(error) => return Err(error.into()),
+            };
         }
     }
 }
