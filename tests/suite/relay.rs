@@ -101,9 +101,11 @@ async fn a_second_relay_takes_over_from_a_killed_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn updates_and_deletes_carry_what_the_sink_needs() {
     let env = TestEnv::new("relay_changes").await;
+    insert(&env.db, 1, 1).await;
     let relay = env.start("relay").await;
     relay.ready().await;
-    insert(&env.db, 1, 1).await;
+    // Its arrival says that the snapshot is done: what follows is streamed.
+    until_count(&env, 1).await;
     execute(&env.db, "UPDATE users SET email = 'b@example.com'").await;
     execute(&env.db, "UPDATE users SET nat = 'NO'").await;
     execute(&env.db, "DELETE FROM users").await;
@@ -114,7 +116,7 @@ async fn updates_and_deletes_carry_what_the_sink_needs() {
         values.push(decoder.decode(record.value.as_ref().unwrap()).await);
     }
     let op = |number: usize| values[number]["__op"].clone();
-    assert_eq!([op(0), op(1), op(2), op(3)], ["c", "u", "u", "d"].map(|op| Value::String(op.to_owned())));
+    assert_eq!([op(0), op(1), op(2), op(3)], ["r", "u", "u", "d"].map(|op| Value::String(op.to_owned())));
     assert_eq!(values[1]["__before"], Value::Null, "no column of the identity changed");
     let Value::Record(before) = &values[2]["__before"] else { panic!("{:?}", values[2]) };
     let nat = before.iter().find(|(name, _)| name == "nat").map(|(_, value)| value.clone());

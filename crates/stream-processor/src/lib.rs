@@ -48,11 +48,12 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 pub async fn start(settings: Settings, context: Context) -> Result<(), BoxError> {
     tally::describe();
     let config = &settings.processor;
-    context.serve_admin(config.listen, Router::new()).await?;
     let workers = config.workers;
     let kafka = context.health.component("kafka");
     let registry = context.health.component("registry");
     let sessions = Board::waiting(context.health.component("workers"), workers, "starting");
+    // After all that is waited for is known, so that it never looks ready before it is.
+    context.serve_admin(config.listen, Router::new()).await?;
 
     let names = [&*config.source_topic, &config.target_topic, &config.dead_letter_topic];
     if topics::wait(&settings.kafka, &names, &kafka, &context.shutdown).await.is_none() {
