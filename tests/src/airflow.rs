@@ -37,9 +37,11 @@ impl AirflowClient {
         let stack = tokio::task::spawn_blocking(airflow).await.expect("Airflow");
         let (http, base) = (reqwest::Client::new(), stack.airflow_url());
         let password = stack.config().secrets.airflow_admin.expose_secret();
-        let login = http.post(format!("{base}/auth/token")).json(&json!({"username": "admin", "password": password}));
+        let login =
+            http.post(format!("{base}/auth/token")).json(&json!({"username": "admin", "password": password}));
         let answer: Value = login.send().await.expect("an answer").json().await.expect("JSON");
-        let token = answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned();
+        let token =
+            answer["access_token"].as_str().unwrap_or_else(|| panic!("no token: {answer}")).to_owned();
         Self { http, base, token }
     }
 
@@ -48,7 +50,8 @@ impl AirflowClient {
     /// # Panics
     /// If the answer is no success.
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Value {
-        let mut request = self.http.request(method, format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
+        let mut request =
+            self.http.request(method, format!("{}/api/v2{path}", self.base)).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(&body);
         }

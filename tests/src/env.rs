@@ -50,16 +50,21 @@ impl TestEnv {
         static COUNTER: AtomicU32 = AtomicU32::new(1);
         let name = format!("{name}_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         let stack = tokio::task::spawn_blocking(servers).await.expect("the servers");
-        let admin = PgPool::connect(stack.postgres_url("postgres").expose_secret()).await.expect("PostgreSQL");
+        let admin =
+            PgPool::connect(stack.postgres_url("postgres").expose_secret()).await.expect("PostgreSQL");
         let create = format!("CREATE DATABASE {name}");
         sqlx::query(sqlx::AssertSqlSafe(create)).execute(&admin).await.expect("a database");
         let url = stack.postgres_url(&name);
-        let db = PgPoolOptions::new().max_connections(4).connect(url.expose_secret()).await.expect("a database");
+        let db =
+            PgPoolOptions::new().max_connections(4).connect(url.expose_secret()).await.expect("a database");
         let folder = stack.config().root.join("tests").join(&name);
         std::fs::create_dir_all(&folder).expect("a folder for the configuration");
         let config = configuration(&name, stack);
         let secrets = vec![
-            ("PIPELINE__POSTGRES__PASSWORD".to_owned(), stack.config().secrets.postgres.expose_secret().to_owned()),
+            (
+                "PIPELINE__POSTGRES__PASSWORD".to_owned(),
+                stack.config().secrets.postgres.expose_secret().to_owned(),
+            ),
             ("PIPELINE__FETCHER__TOKEN".to_owned(), TOKEN.to_owned()),
         ];
         Self { name, config, folder, secrets, services: AtomicU32::new(0), db }
@@ -115,7 +120,10 @@ impl TestEnv {
         let number = self.services.fetch_add(1, Ordering::Relaxed);
         let mut config = self.config.clone();
         let table = config.entry(section).or_insert_with(|| Value::Table(Table::new()));
-        table.as_table_mut().expect("a section").insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
+        table
+            .as_table_mut()
+            .expect("a section")
+            .insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
         let file = self.folder.join(format!("{service}-{number}.toml"));
         std::fs::write(&file, toml::to_string(&config).expect("TOML")).expect("write the configuration");
         let mut spec = ServiceSpec::new(service, binary(service));
@@ -162,7 +170,8 @@ impl TestEnv {
 
     /// A session that uses the test's keyspace.
     pub async fn cassandra(&self) -> Session {
-        let session = SessionBuilder::new().known_node(servers().cassandra()).build().await.expect("Cassandra");
+        let session =
+            SessionBuilder::new().known_node(servers().cassandra()).build().await.expect("Cassandra");
         session.use_keyspace(self.get("cassandra", "keyspace"), false).await.expect("the keyspace");
         session
     }

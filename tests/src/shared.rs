@@ -44,7 +44,11 @@ pub fn binary(name: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("the path of this test binary");
     let folder = tests.parent().and_then(Path::parent).expect("target/PROFILE/deps");
     let binary = folder.join(name);
-    assert!(binary.is_file(), "{} is missing: build the workspace first, as `make test` does", binary.display());
+    assert!(
+        binary.is_file(),
+        "{} is missing: build the workspace first, as `make test` does",
+        binary.display()
+    );
     binary
 }
 

@@ -100,9 +100,14 @@ async fn counts(session: &Session) -> [i64; 3] {
 
 /// Country and name of each user, by `users_by_country`.
 async fn countries(session: &Session) -> BTreeMap<Uuid, (String, Option<String>)> {
-    let rows = session.query_unpaged("SELECT id, country, full_name FROM users_by_country", ()).await.unwrap();
+    let rows =
+        session.query_unpaged("SELECT id, country, full_name FROM users_by_country", ()).await.unwrap();
     let rows = rows.into_rows_result().unwrap();
-    rows.rows::<(Uuid, String, Option<String>)>().unwrap().map(|row| row.unwrap()).map(|(id, c, n)| (id, (c, n))).collect()
+    rows.rows::<(Uuid, String, Option<String>)>()
+        .unwrap()
+        .map(|row| row.unwrap())
+        .map(|(id, c, n)| (id, (c, n)))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,8 +152,10 @@ async fn late_and_repeated_changes_leave_the_newest_state() {
         (sink.metric("pipeline_sink_records_total", "").await? >= 9.0).then_some(())
     })
     .await;
-    let expected =
-        BTreeMap::from([(stays, ("DK".to_owned(), None)), (moves, ("NO".to_owned(), Some("Åse Dahl".to_owned())))]);
+    let expected = BTreeMap::from([
+        (stays, ("DK".to_owned(), None)),
+        (moves, ("NO".to_owned(), Some("Åse Dahl".to_owned()))),
+    ]);
     assert_eq!(countries(&session).await, expected);
     assert_eq!(counts(&session).await, [2; 3]);
 }
@@ -182,7 +189,9 @@ async fn poison_is_kept_as_dead_letters_and_blocks_nothing() {
         assert_eq!(letter.value.as_deref(), *value, "{key:?}");
         assert_eq!(letter.headers["dlq.source.topic"], topic);
         assert_eq!(letter.headers["dlq.service"], "cassandra-sink");
-        for header in ["dlq.source.partition", "dlq.source.offset", "dlq.error.kind", "dlq.error.message", "dlq.time"] {
+        for header in
+            ["dlq.source.partition", "dlq.source.offset", "dlq.error.kind", "dlq.error.message", "dlq.time"]
+        {
             assert!(!letter.headers[header].is_empty(), "{header}: {letter:?}");
         }
     }

@@ -86,7 +86,8 @@ async fn compare(env: &TestEnv, run: &str) {
 }
 
 async fn from_postgres(env: &TestEnv, run: &str) -> BTreeMap<Uuid, Fields> {
-    let rows = sqlx::query("SELECT * FROM users WHERE run_id = $1").bind(run).fetch_all(&env.db).await.unwrap();
+    let rows =
+        sqlx::query("SELECT * FROM users WHERE run_id = $1").bind(run).fetch_all(&env.db).await.unwrap();
     rows.iter()
         .map(|row| {
             let text = |column: &str| row.get::<Option<String>, _>(column).map(|text| folded(&text));
@@ -127,9 +128,11 @@ async fn from_cassandra(env: &TestEnv) -> BTreeMap<Uuid, Fields> {
         all.insert(id, fields.collect::<Fields>());
     }
     type Numbers = (Uuid, i32, f64, f64, DateTime<Utc>, DateTime<Utc>, DateTime<Utc>);
-    let query = "SELECT id, age, latitude, longitude, date_of_birth, fetched_at, registered_at FROM users_by_id";
+    let query =
+        "SELECT id, age, latitude, longitude, date_of_birth, fetched_at, registered_at FROM users_by_id";
     let mut rows = session.query_iter(query, ()).await.unwrap().rows_stream::<Numbers>().unwrap();
-    while let Some((id, age, latitude, longitude, born, fetched, registered)) = rows.try_next().await.unwrap() {
+    while let Some((id, age, latitude, longitude, born, fetched, registered)) = rows.try_next().await.unwrap()
+    {
         let fields = all.get_mut(&id).unwrap();
         fields.insert("age", age.to_string());
         fields.insert("latitude", latitude.to_string());

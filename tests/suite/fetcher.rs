@@ -66,7 +66,9 @@ impl Fetching {
     }
 
     fn fail_next(&self, fault: Fault, times: u32) {
-        self.sim.set_faults(FaultPlan { next: vec![NextFault { fault, times }], ..FaultPlan::default() }).unwrap();
+        self.sim
+            .set_faults(FaultPlan { next: vec![NextFault { fault, times }], ..FaultPlan::default() })
+            .unwrap();
     }
 }
 
@@ -74,7 +76,10 @@ impl Fetching {
 async fn a_run_is_made_once_whoever_asks_again() {
     let fetching = Fetching::start("fetcher_once", &[]).await;
     let run = fetching.run("one", 250).await;
-    assert_eq!((&run["status"], &run["stored"], &run["simulated"]), (&json!("succeeded"), &json!(250), &json!(true)));
+    assert_eq!(
+        (&run["status"], &run["stored"], &run["simulated"]),
+        (&json!("succeeded"), &json!(250), &json!(true))
+    );
     let (status, again) = fetching.post(&json!({"run_id": "one", "count": 250})).await;
     assert!(status.is_success(), "{again}");
     assert_eq!(fetching.rows("users").await, 250);
@@ -100,15 +105,24 @@ async fn killed_in_the_middle_it_resumes_and_stores_each_profile_once() {
     }
     fetching.fetcher.ready().await;
     let run = fetching.ended("killed").await;
-    assert_eq!((&run["status"], &run["stored"], &run["duplicates"]), (&json!("succeeded"), &json!(2_000), &json!(0)));
+    assert_eq!(
+        (&run["status"], &run["stored"], &run["duplicates"]),
+        (&json!("succeeded"), &json!(2_000), &json!(0))
+    );
     assert_eq!(fetching.rows("users").await, 2_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_the_api_are_retried() {
     let fetching = Fetching::start("fetcher_faults", &[]).await;
-    let faults =
-        [Fault::TooManyRequests, Fault::ServerError, Fault::Truncated, Fault::Cut, Fault::NotJson, Fault::Reset];
+    let faults = [
+        Fault::TooManyRequests,
+        Fault::ServerError,
+        Fault::Truncated,
+        Fault::Cut,
+        Fault::NotJson,
+        Fault::Reset,
+    ];
     for fault in faults {
         fetching.fail_next(fault, 2);
         let run = fetching.run(fault.name(), 150).await;
@@ -140,7 +154,8 @@ async fn a_run_that_gives_up_keeps_what_it_has_and_resumes_from_the_next_page() 
     fetching.sim.set_faults(slow).unwrap();
     let (status, _) = fetching.post(&json!({"run_id": "failing", "count": 1_000})).await;
     assert_eq!(status, 202);
-    wait::until("a page", Duration::from_secs(30), async || (fetching.rows("users").await > 0).then_some(())).await;
+    wait::until("a page", Duration::from_secs(30), async || (fetching.rows("users").await > 0).then_some(()))
+        .await;
     let broken = FaultPlan { faults: [(Fault::ServerError, 1.0)].into(), ..FaultPlan::default() };
     fetching.sim.set_faults(broken).unwrap();
     let failed = fetching.ended("failing").await;
@@ -184,10 +199,11 @@ async fn damaged_profiles_are_kept_as_rejects_and_the_others_go_on() {
     .await
     .unwrap();
     assert_eq!(secrets, 0);
-    let blank: i64 = sqlx::query_scalar("SELECT count(*) FROM fetch_rejects WHERE reason = '' OR message = ''")
-        .fetch_one(&fetching.env.db)
-        .await
-        .unwrap();
+    let blank: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM fetch_rejects WHERE reason = '' OR message = ''")
+            .fetch_one(&fetching.env.db)
+            .await
+            .unwrap();
     assert_eq!(blank, 0);
 }
 

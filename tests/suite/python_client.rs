@@ -20,11 +20,13 @@ async fn confluents_python_client_decodes_both_topics() {
     let flow = Flow::start("python_client").await;
     flow.fetch("python", COUNT).await;
     let env = &flow.env;
-    let rows = sqlx::query("SELECT id::text, email, registered_at FROM users").fetch_all(&env.db).await.unwrap();
+    let rows =
+        sqlx::query("SELECT id::text, email, registered_at FROM users").fetch_all(&env.db).await.unwrap();
     let emails: BTreeMap<String, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
 
     for topic in [env.raw_topic(), env.processed_topic()] {
-        wait::until_equal(topic, Duration::from_secs(30), COUNT, async || env.records(topic).await.len()).await;
+        wait::until_equal(topic, Duration::from_secs(30), COUNT, async || env.records(topic).await.len())
+            .await;
         let decoded = decode(&cache, topic);
         assert_eq!(decoded.len(), COUNT);
         for (key, value) in &decoded {

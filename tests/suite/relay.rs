@@ -60,7 +60,9 @@ async fn rows_from_before_and_after_the_slot_arrive_once() {
     let mut decoder = env.decoder();
     let mut operations: BTreeMap<String, usize> = BTreeMap::new();
     for record in &records {
-        let Value::String(op) = decoder.decode(record.value.as_ref().unwrap()).await["__op"].clone() else { panic!() };
+        let Value::String(op) = decoder.decode(record.value.as_ref().unwrap()).await["__op"].clone() else {
+            panic!()
+        };
         *operations.entry(op).or_default() += 1;
     }
     assert!(operations["r"] >= 5_000, "{operations:?}");

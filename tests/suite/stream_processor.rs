@@ -198,7 +198,8 @@ async fn what_it_cant_process_is_a_dead_letter_and_the_rest_goes_on() {
     let processor = env.start("stream-processor").await;
     until_arrived(&env, 1).await;
     let dead_letters = format!("{}.dlq", env.raw_topic());
-    wait::until_equal("dead letters", SOON, poison.len(), async || env.records(&dead_letters).await.len()).await;
+    wait::until_equal("dead letters", SOON, poison.len(), async || env.records(&dead_letters).await.len())
+        .await;
     let letters = env.records(&dead_letters).await;
     let sources: BTreeMap<_, _> = env
         .records(env.raw_topic())
@@ -207,7 +208,9 @@ async fn what_it_cant_process_is_a_dead_letter_and_the_rest_goes_on() {
         .map(|record| ((record.partition.to_string(), record.offset.to_string()), record))
         .collect();
     for (key, value, kind) in &poison {
-        let letter = letters.iter().find(|letter| letter.value.as_ref() == Some(value) && letter.key.as_deref() == *key);
+        let letter = letters
+            .iter()
+            .find(|letter| letter.value.as_ref() == Some(value) && letter.key.as_deref() == *key);
         assert_provenance(letter.unwrap_or_else(|| panic!("{kind} is missing")), kind, &sources, &env);
     }
     for (_, _, kind) in &poison {

@@ -73,7 +73,9 @@ pub async fn run(settings: &Settings, request: &Request, output: &Output) -> Res
         }
     };
     let Some((dag_run, mut milestones)) = followed else {
-        output.line(format_args!("run {run_id} goes on, see {page}; `pipeline verify --run {run_id}` says how it ended"));
+        output.line(format_args!(
+            "run {run_id} goes on, see {page}; `pipeline verify --run {run_id}` says how it ended"
+        ));
         return Ok(false);
     };
     drop(follower);
