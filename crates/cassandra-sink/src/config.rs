@@ -11,6 +11,9 @@ use serde::Deserialize;
 use service::config::units::duration;
 use service::config::{Config, ConfigError};
 
+/// Name of the section.
+pub const SECTION: &str = "cassandra_sink";
+
 /// Everything the sink is configured by.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -82,7 +85,7 @@ impl Settings {
     /// # Errors
     /// A key that is missing, unknown or out of range.
     pub fn load(config: &Config) -> Result<Self, ConfigError> {
-        let sink: SinkConfig = config.section("cassandra_sink")?;
+        let sink: SinkConfig = config.section(SECTION)?;
         sink.check()?;
         Ok(Self {
             sink,

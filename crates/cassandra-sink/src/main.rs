@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use cassandra_sink::config::Settings;
+use cassandra_sink::config::{Settings, SinkConfig};
 use clap::Parser;
-use service::cli::CommonArgs;
+use service::cli::{CommonArgs, ServiceCommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -15,9 +15,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(flatten)]
     common: CommonArgs,
+    #[command(subcommand)]
+    command: Option<ServiceCommand>,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    service::run(cassandra_sink::SERVICE, &cli.common, Settings::load, cassandra_sink::start)
+    let Cli { common, command } = Cli::parse();
+    match command.unwrap_or_default() {
+        ServiceCommand::Serve => {
+            service::run(cassandra_sink::SERVICE, &common, Settings::load, cassandra_sink::start)
+        }
+        ServiceCommand::Healthcheck => service::healthcheck(cassandra_sink::SERVICE, &common, |config| {
+            Ok(config.section::<SinkConfig>(cassandra_sink::config::SECTION)?.listen)
+        }),
+    }
 }

@@ -1,7 +1,8 @@
 //! Cost of a profile: parsing the API's JSON, and transforming its row with and without a PII policy.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use divan::Bencher;
+use divan::counter::ItemsCount;
 use domain::pii::{PiiPolicy, Rules, TextRule};
 use domain::profile::{Profile, parse};
 use domain::{RawUser, transform};
@@ -52,29 +53,45 @@ fn row<'a>(profile: &'a Profile<'a>, id: &'a str) -> RawUser<'a> {
     }
 }
 
-fn users(criterion: &mut Criterion) {
-    let page: Page<'_> = serde_json::from_str(include_str!("../tests/data/profiles.json")).unwrap();
-    let texts: Vec<&str> = page.results.iter().map(|profile| profile.get()).collect();
+#[global_allocator]
+static ALLOCATIONS: divan::AllocProfiler = divan::AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+fn texts(page: &str) -> Vec<&str> {
+    let page: Page<'_> = serde_json::from_str(page).unwrap();
+    page.results.into_iter().map(RawValue::get).collect()
+}
+
+const PROFILES: &str = include_str!("../tests/data/profiles.json");
+
+#[divan::bench]
+fn parse_profiles(bencher: Bencher<'_, '_>) {
+    let texts = texts(PROFILES);
+    bencher.counter(ItemsCount::new(texts.len())).bench_local(|| {
+        texts.iter().for_each(|text| drop(black_box(parse(black_box(text)).unwrap())));
+    });
+}
+
+fn bench_transform(bencher: Bencher<'_, '_>, policy: &PiiPolicy) {
+    let texts = texts(PROFILES);
     let profiles: Vec<_> = texts.iter().map(|text| parse(text).unwrap()).collect();
     let ids: Vec<_> = profiles.iter().map(|profile| profile.id.to_string()).collect();
     let rows: Vec<_> = profiles.iter().zip(&ids).map(|(profile, id)| row(profile, id)).collect();
-
-    let mut group = criterion.benchmark_group("users");
-    group.throughput(Throughput::Elements(texts.len() as u64));
-    group.bench_function("parse", |bencher| {
-        bencher.iter(|| texts.iter().for_each(|text| drop(black_box(parse(black_box(text)).unwrap()))));
+    bencher.counter(ItemsCount::new(rows.len())).bench_local(|| {
+        rows.iter().for_each(|row| drop(black_box(transform(row, policy).unwrap())));
     });
-    let hidden = Rules { first_name: TextRule::Mask, email: TextRule::Hmac, ..Rules::default() };
-    for (name, policy) in [
-        ("transform", PiiPolicy::keep_all()),
-        ("transform_one_hmac", PiiPolicy::new(hidden, Some(b"0123456789abcdef")).unwrap()),
-    ] {
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| rows.iter().for_each(|row| drop(black_box(transform(row, &policy).unwrap()))));
-        });
-    }
-    group.finish();
 }
 
-criterion_group!(benches, users);
-criterion_main!(benches);
+#[divan::bench]
+fn transform_rows(bencher: Bencher<'_, '_>) {
+    bench_transform(bencher, &PiiPolicy::keep_all());
+}
+
+#[divan::bench]
+fn transform_rows_with_one_hmac(bencher: Bencher<'_, '_>) {
+    let rules = Rules { first_name: TextRule::Mask, email: TextRule::Hmac, ..Rules::default() };
+    bench_transform(bencher, &PiiPolicy::new(rules, Some(b"0123456789abcdef")).unwrap());
+}

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use service::cli::CommonArgs;
+use service::cli::{CommonArgs, ServiceCommand};
 use service::retry::Backoff;
 use service::{BoxError, Context};
 use sqlx::ConnectOptions as _;
@@ -37,8 +37,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve the HTTP API and work on the runs it is asked for (the default)
-    Serve,
+    /// As every service.
+    #[command(flatten)]
+    Service(ServiceCommand),
     /// Do one run without the service: progress on stderr, its row on stdout
     Run(RunArgs),
 }

@@ -34,6 +34,7 @@ pub mod value;
 pub mod visibility;
 
 use events::Registry;
+use futures::FutureExt as _;
 use service::{BoxError, Context};
 
 use config::Settings;
@@ -49,6 +50,8 @@ pub async fn serve(settings: Settings, context: Context) -> Result<(), BoxError>
     // Made first, so that it never looks ready before it is.
     let relay = relay::Relay::new(settings, registry, &context);
     context.serve_admin(listen, axum::Router::new()).await?;
-    relay::spawn(relay, &context);
+    let runtime = tokio::runtime::Handle::current();
+    // A thread of its own, since Kafka's calls block.
+    context.tasks.spawn_blocking("relay", move || runtime.block_on(relay.run().boxed_local()));
     Ok(())
 }

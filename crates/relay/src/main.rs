@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use relay::config::Settings;
-use service::cli::CommonArgs;
+use relay::config::{RelayConfig, Settings};
+use service::cli::{CommonArgs, ServiceCommand};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,16 +21,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Relay until stopped (the default)
-    Serve,
+    #[command(flatten)]
+    Service(ServiceCommand),
     /// Drop the slot and forget the position, so that the next start publishes every row again
     Resnapshot,
 }
 
 fn main() -> ExitCode {
     let Cli { common, command } = Cli::parse();
-    match command {
-        None | Some(Command::Serve) => service::run("relay", &common, Settings::load, relay::serve),
-        Some(Command::Resnapshot) => service::run("relay", &common, Settings::load, relay::resnapshot::run),
+    match command.unwrap_or(Command::Service(ServiceCommand::Serve)) {
+        Command::Service(ServiceCommand::Serve) => {
+            service::run("relay", &common, Settings::load, relay::serve)
+        }
+        Command::Service(ServiceCommand::Healthcheck) => service::healthcheck("relay", &common, |config| {
+            Ok(config.section::<RelayConfig>("relay")?.listen)
+        }),
+        Command::Resnapshot => service::run("relay", &common, Settings::load, relay::resnapshot::run),
     }
 }

@@ -7,7 +7,6 @@
 use std::time::{Duration, Instant};
 
 use events::Registry;
-use futures::FutureExt as _;
 use pgwire_replication::{Lsn, ReplicationClient};
 use service::health::Component;
 use service::retry::{self, Backoff};
@@ -46,6 +45,7 @@ pub struct Relay {
     kafka: Component,
     schemas: Component,
     slot: Component,
+    snapshot: Component,
     metrics: RelayMetrics,
     shutdown: CancellationToken,
     /// Name of this relay's sessions, different for every process.
@@ -80,6 +80,7 @@ impl Relay {
             kafka: context.health.component("kafka"),
             schemas: context.health.component("registry"),
             slot: context.health.component("slot"),
+            snapshot: context.health.component("snapshot"),
             metrics: RelayMetrics::default(),
             shutdown: context.shutdown.clone(),
             session: format!("pipeline-relay-{:08x}", uuid::Uuid::new_v4().as_fields().0),
@@ -292,6 +293,8 @@ impl Relay {
                     _ => (confirmed, held.state.restart, Coverage::default()),
                 };
                 self.check_slot(confirmed, slot_lsn)?;
+                // Whoever is told that the relay is ready may count on changes being streamed.
+                self.snapshot.waiting("publishing the rows that are there already");
                 let snapshot = Snapshot {
                     postgres: &self.settings.postgres,
                     conn: &mut *conn,
@@ -310,6 +313,7 @@ impl Relay {
                 self.begin_streaming(sink, &progress, at_slot, handover)?
             }
         };
+        self.snapshot.ready();
         let stream = Stream {
             client: &mut held.client,
             sink,
@@ -396,10 +400,4 @@ impl Relay {
         }
         Err(Unusable::SlotAhead { slot: self.settings.relay.slot.clone(), confirmed, published })
     }
-}
-
-/// Starts the relay on a thread of its own, since Kafka's calls block.
-pub(crate) fn spawn(relay: Relay, context: &Context) {
-    let runtime = tokio::runtime::Handle::current();
-    context.tasks.spawn_blocking("relay", move || runtime.block_on(relay.run().boxed_local()));
 }

@@ -15,3 +15,13 @@ pub struct CommonArgs {
     )]
     pub config: Vec<PathBuf>,
 }
+
+/// What every service can be asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::Subcommand)]
+pub enum ServiceCommand {
+    /// Serve until stopped (the default)
+    #[default]
+    Serve,
+    /// Ask the service that runs beside this command whether it is ready; print what it waits for
+    Healthcheck,
+}

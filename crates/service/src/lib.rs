@@ -8,12 +8,14 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod health;
+mod healthcheck;
 pub mod retry;
 mod run;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;
 
+pub use healthcheck::healthcheck;
 pub use run::{Context, EXIT_CONFIG, EXIT_FAILURE, error_chain, run};
 
 /// Any error, as tasks and services hand it up to be reported once.

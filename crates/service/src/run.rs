@@ -101,7 +101,7 @@ fn configure<C>(
 
 /// There is no log yet that could take it.
 #[expect(clippy::print_stderr)]
-fn refuse(name: &str, error: &ConfigError) -> ExitCode {
+pub(crate) fn refuse(name: &str, error: &ConfigError) -> ExitCode {
     eprintln!("{name}: {error}");
     ExitCode::from(EXIT_CONFIG)
 }

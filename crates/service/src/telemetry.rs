@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::BoxError;
 use crate::config::sections::{LogFormat, TelemetryConfig};
@@ -22,25 +23,35 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// # Errors
 /// A filter that does not parse, or a second call.
 pub fn init(config: &TelemetryConfig) -> Result<PrometheusHandle, BoxError> {
-    let mut filter = EnvFilter::try_new(&config.log_level)?;
-    // Cassandra's driver writes several lines a second while a node is away, which whoever uses it reports once.
-    if !config.log_level.contains("scylla") {
-        filter = filter.add_directive("scylla=off".parse()?);
-    }
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_timer(SystemTime)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    match config.log_format {
+    let filter = filter(&config.log_level)?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match config.log_format {
         LogFormat::Human => {
-            builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init()?
+            layer.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed()
         }
-        LogFormat::Json => builder.json().flatten_event(true).with_target(true).try_init()?,
-    }
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
     Ok(PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .install_recorder()?)
+}
+
+/// What `telemetry.log_level` lets through: a level, and levels of single modules.
+///
+/// # Errors
+/// A directive that is neither a level nor `module=level`.
+fn filter(directives: &str) -> Result<Targets, BoxError> {
+    let all: Vec<&str> = directives.split(',').map(str::trim).collect();
+    for directive in &all {
+        // A word alone would pass as the name of a module, and silence everything else.
+        if !directive.contains('=') && (directive.is_empty() || directive.parse::<LevelFilter>().is_err()) {
+            return Err(format!("{directive:?} is not a level").into());
+        }
+    }
+    let filter: Targets = all.join(",").parse()?;
+    // Cassandra's driver writes several lines a second while a node is away, which whoever uses it reports once.
+    Ok(if directives.contains("scylla") { filter } else { filter.with_target("scylla", LevelFilter::OFF) })
 }
 
 /// Sorts what histograms observed into their buckets every few seconds, until the shutdown. Without it the observations
@@ -50,4 +61,25 @@ pub(crate) async fn upkeep(metrics: PrometheusHandle, shutdown: CancellationToke
         metrics.run_upkeep();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn levels_are_of_all_or_of_a_module() {
+        let filter = filter("warn, relay=debug").unwrap();
+        assert!(filter.would_enable("relay", &Level::DEBUG));
+        assert!(!filter.would_enable("fetcher", &Level::INFO));
+        assert!(!filter.would_enable("scylla", &Level::ERROR));
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        assert!(filter("verbose").unwrap_err().to_string().contains("verbose"));
+        assert!(filter("relay=loud").is_err());
+        assert!(filter("").is_err());
+    }
 }

@@ -3,7 +3,8 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
 use domain::pii::PiiPolicy;
 use domain::profile::{Profile, parse};
 use events::{schemas, wire};
@@ -42,7 +43,15 @@ fn record(profile: &Profile<'_>, schema: &serde_avro_fast::Schema) -> (String, V
     (profile.id.to_string(), value)
 }
 
-fn engine(criterion: &mut Criterion) {
+#[global_allocator]
+static ALLOCATIONS: divan::AllocProfiler = divan::AllocProfiler::system();
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench]
+fn process(bencher: Bencher<'_, '_>) {
     let page: Page<'_> = serde_json::from_str(include_str!("../../domain/tests/data/profiles.json")).unwrap();
     let schema = RAW.parse().unwrap();
     let records: Vec<_> =
@@ -50,17 +59,12 @@ fn engine(criterion: &mut Criterion) {
     let mut engine = Engine::new(schemas::USERS_PROCESSED, 2, PiiPolicy::keep_all(), 1_000_000).unwrap();
     engine.learn(RAW_ID, RAW);
 
-    let mut group = criterion.benchmark_group("engine");
-    group.throughput(Throughput::Elements(records.len() as u64));
-    group.bench_function("process", |bencher| {
-        bencher.iter(|| {
+    bencher
+        .counter(ItemsCount::new(records.len()))
+        .counter(BytesCount::new(records.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()))
+        .bench_local(|| {
             for (key, value) in &records {
                 black_box(engine.process(Some(key.as_bytes()), Some(black_box(value))).unwrap());
             }
         });
-    });
-    group.finish();
 }
-
-criterion_group!(benches, engine);
-criterion_main!(benches);

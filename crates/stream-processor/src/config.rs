@@ -11,8 +11,8 @@ use serde::Deserialize;
 use service::config::units::duration;
 use service::config::{Config, ConfigError};
 
-/// Key of the section.
-const SECTION: &str = "stream_processor";
+/// Name of the section.
+pub const SECTION: &str = "stream_processor";
 /// Librdkafka's threads and buffers are per worker.
 const MAX_WORKERS: usize = 64;
 
