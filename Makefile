@@ -5,6 +5,8 @@ stop:  ; scripts/stop.sh         # stop everything that `make run` started
 test:  ; scripts/test.sh         # every test, against real servers
 lint:  ; scripts/lint.sh         # formatting, clippy, licences and advisories, shell, Python
 bench: ; scripts/bench.sh        # micro-benchmarks of the hot paths
+env:   ; sh docker/env.sh        # .env for docker compose, with random secrets
+compose-test: ; tests/compose/test.sh # docker-compose.yml as its users run it, killed and restarted
 setup: ; scripts/setup.sh        # install what is missing
 
-.PHONY: run stop test lint bench setup
+.PHONY: run stop test lint bench env compose-test setup

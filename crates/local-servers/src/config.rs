@@ -101,7 +101,7 @@ pub enum CommitLogSync {
     /// Before the commit log is synced: a killed node loses up to one second of acknowledged writes.
     #[default]
     Periodic,
-    /// After the commit log is synced, for all writes of 10 ms at once: nothing acknowledged is ever lost.
+    /// After the commit log is synced, for all writes of 5 ms at once: nothing acknowledged is ever lost.
     Group,
 }
 

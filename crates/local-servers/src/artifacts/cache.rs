@@ -24,6 +24,9 @@ use crate::{
     watchdog::Watchdog,
 };
 
+/// A lock that nobody else has is got within this time.
+const UNCONTENDED: Duration = Duration::from_millis(300);
+
 /// For what a system user must reach when the cache is in a closed home folder.
 const SYSTEM_CACHE: &str = "/var/cache/rust-datastreaming";
 const MARKER: &str = ".complete";
@@ -132,8 +135,15 @@ fn check_tools(artifact: &Artifact) -> Result<()> {
 
 async fn fetch_one(cache: &Cache, artifact: &Artifact, progress: &Progress) -> Result<()> {
     let step = progress.step(artifact.name, Some(artifact.bytes));
-    step.say("waiting for another download of the same");
-    let _lock = lock(&cache.file("lock", artifact)?).await?;
+    let file = cache.file("lock", artifact)?;
+    let mut locking = std::pin::pin!(lock(&file));
+    let _lock = match tokio::time::timeout(UNCONTENDED, &mut locking).await {
+        Ok(locked) => locked?,
+        Err(_) => {
+            step.say("waiting for another download of the same");
+            locking.await?
+        }
+    };
     let folder = cache.folder(artifact)?;
     if is_complete(&folder, artifact) {
         step.done("was fetched by another process");
