@@ -37,7 +37,7 @@ build_base() {
         tar -C "$root" -c . | docker import - stand-in/debian:bookworm >/dev/null
         rm -rf "$root"
     fi
-    build base stand-in/base /etc/ssl/certs/ca-certificates.crt ca-certificates.crt
+    build base stand-in/base /etc/ssl/certs/ca-certificates.crt machine-certificates.crt
     build java stand-in/java
 }
 
