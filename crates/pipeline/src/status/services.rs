@@ -1,7 +1,6 @@
 //! What the services say of themselves on their admin ports.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -16,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug, Serialize)]
 pub(super) struct Service {
     pub(super) name: &'static str,
-    pub(super) listen: SocketAddr,
+    pub(super) address: String,
     pub(super) ready: bool,
     /// What it waits for, by part.
     pub(super) waiting: BTreeMap<String, String>,
@@ -48,19 +47,29 @@ impl Service {
 }
 
 pub(super) async fn ask(settings: &Settings) -> Vec<Service> {
+    let admin = &settings.pipeline.admin;
     let all = [
-        ("fetcher", settings.fetcher.listen),
-        ("relay", settings.relay.listen),
-        ("stream-processor", settings.stream_processor.listen),
-        ("cassandra-sink", settings.cassandra_sink.listen),
+        ("fetcher", &admin.fetcher, settings.fetcher.listen),
+        ("relay", &admin.relay, settings.relay.listen),
+        ("stream-processor", &admin.stream_processor, settings.stream_processor.listen),
+        ("cassandra-sink", &admin.cassandra_sink, settings.cassandra_sink.listen),
     ];
-    join_all(all.map(|(name, listen)| ask_one(name, listen))).await
+    let asked = all.map(|(name, address, listen)| {
+        ask_one(name, address.clone().unwrap_or_else(|| listen.to_string()))
+    });
+    join_all(asked).await
 }
 
-async fn ask_one(name: &'static str, listen: SocketAddr) -> Service {
-    let mut service =
-        Service { name, listen, ready: false, waiting: BTreeMap::new(), problem: None, lag_seconds: None };
-    match readiness(listen).await {
+async fn ask_one(name: &'static str, address: String) -> Service {
+    let mut service = Service {
+        name,
+        address: address.clone(),
+        ready: false,
+        waiting: BTreeMap::new(),
+        problem: None,
+        lag_seconds: None,
+    };
+    match readiness(&address).await {
         Ok((readiness, metrics)) => {
             service.ready = readiness.ready;
             service.waiting = readiness.waiting;
@@ -71,10 +80,10 @@ async fn ask_one(name: &'static str, listen: SocketAddr) -> Service {
     service
 }
 
-async fn readiness(listen: SocketAddr) -> Result<(Readiness, String), reqwest::Error> {
+async fn readiness(address: &str) -> Result<(Readiness, String), reqwest::Error> {
     let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
-    let readiness = client.get(format!("http://{listen}/readyz")).send().await?.json().await?;
-    let metrics = client.get(format!("http://{listen}/metrics")).send().await?.text().await?;
+    let readiness = client.get(format!("http://{address}/readyz")).send().await?.json().await?;
+    let metrics = client.get(format!("http://{address}/metrics")).send().await?.text().await?;
     Ok((readiness, metrics))
 }
 
