@@ -88,12 +88,10 @@ verify() {
 import json, sys
 count, report = int(sys.argv[1]), json.loads(sys.argv[2])
 assert report["equal"] is True
-stages = {stage["name"]: stage for stage in report["stages"]}
-assert len(stages) == 6, stages.keys()
-for stage in stages.values():
-    assert stage["profiles"] == count, stage
-    assert stage["repeated"] == 0, stage
-assert all(letters["total"] == 0 for letters in report["dead_letters"]), report["dead_letters"]
+assert len(report["counts"]) == 6 and set(report["counts"].values()) == {count}, report["counts"]
+for stage in report["stages"]:
+    assert stage["records"] == count and stage["duplicates"] == 0, stage
+assert all(letters["records"] == 0 for letters in report["dead_letters"].values()), report["dead_letters"]
 PYTHON
 }
 

@@ -1,7 +1,7 @@
 //! What one test has for itself: a database, topics, a keyspace, and the configuration that names them.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use events::{Registry, RegistryConfig};
@@ -139,11 +139,21 @@ impl TestEnv {
 
     /// Runs any of our binaries with the test's configuration to its end.
     pub fn run(&self, program: &str, args: &[&str]) -> Output {
+        self.command(program, args).output().expect("run a binary")
+    }
+
+    /// The same in the background, silently; it is the test's to wait for.
+    pub fn spawn(&self, program: &str, args: &[&str]) -> Child {
+        let mut command = self.command(program, args);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start a binary")
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
         let file = self.folder.join("command.toml");
         std::fs::write(&file, toml::to_string(&self.config).expect("TOML")).expect("write the configuration");
         let mut command = Command::new(binary(program));
         command.args(args).envs(self.environment(&file)).current_dir(&self.folder);
-        command.output().expect("run a binary")
+        command
     }
 
     /// Every committed record of a topic.

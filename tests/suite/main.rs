@@ -2,6 +2,7 @@
 
 mod cassandra_sink;
 mod configuration;
+mod dlq;
 mod documentation;
 mod end_to_end;
 mod fetcher;

@@ -34,17 +34,19 @@ const RAW: &str = r#"{"type": "record", "name": "Value", "namespace": "datastrea
 ]}"#;
 
 /// Writes changes of users as the relay does.
-struct Users {
+pub(crate) struct Users {
     schema: Schema,
     header: [u8; wire::HEADER_LEN],
     lsn: i64,
+    pub(crate) last_name: String,
 }
 
 impl Users {
-    async fn new(env: &TestEnv) -> Self {
+    pub(crate) async fn new(env: &TestEnv) -> Self {
         let subject = schemas::value_subject(env.raw_topic());
         let id = env.registry().register(&subject, RAW).await.unwrap();
-        Self { schema: Schema::parse_str(RAW).unwrap(), header: wire::header(id), lsn: 0 }
+        let schema = Schema::parse_str(RAW).unwrap();
+        Self { schema, header: wire::header(id), lsn: 0, last_name: "Dahl".to_owned() }
     }
 
     fn value(&mut self, id: Uuid, op: &str, nat: &str, email: &str) -> Vec<u8> {
@@ -58,7 +60,7 @@ impl Users {
             ("fetched_at", optional(set(Value::TimestampMicros(FETCHED_AT)))),
             ("nat", text(nat)),
             ("first_name", optional(set(text(" Åse ")))),
-            ("last_name", optional(set(text("Dahl")))),
+            ("last_name", optional(set(text(&self.last_name)))),
             ("email", optional(set(text(email)))),
             ("date_of_birth", optional(set(Value::TimestampMicros(0)))),
             ("registered_at", Value::TimestampMicros(FETCHED_AT / 2)),
@@ -72,7 +74,12 @@ impl Users {
     }
 
     /// Changes of `users` users in turn: which change of which key, in order.
-    fn produce(&mut self, env: &TestEnv, ids: &[Uuid], count: usize) -> BTreeMap<String, Vec<i64>> {
+    pub(crate) fn produce(
+        &mut self,
+        env: &TestEnv,
+        ids: &[Uuid],
+        count: usize,
+    ) -> BTreeMap<String, Vec<i64>> {
         let mut written: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         let records: Vec<_> = (0..count)
             .map(|number| {
@@ -88,12 +95,12 @@ impl Users {
     }
 }
 
-fn ids(count: usize) -> Vec<Uuid> {
+pub(crate) fn ids(count: usize) -> Vec<Uuid> {
     (0..count).map(|_| Uuid::new_v4()).collect()
 }
 
 /// The changes that arrived, by key and in order.
-async fn arrived(env: &TestEnv) -> BTreeMap<String, Vec<i64>> {
+pub(crate) async fn arrived(env: &TestEnv) -> BTreeMap<String, Vec<i64>> {
     let mut decoder = env.decoder();
     let mut arrived: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for record in env.records(env.processed_topic()).await {
@@ -104,7 +111,7 @@ async fn arrived(env: &TestEnv) -> BTreeMap<String, Vec<i64>> {
     arrived
 }
 
-async fn until_arrived(env: &TestEnv, count: usize) {
+pub(crate) async fn until_arrived(env: &TestEnv, count: usize) {
     let topic = env.processed_topic();
     wait::until_equal(topic, SOON, count, async || env.records(topic).await.len()).await;
 }

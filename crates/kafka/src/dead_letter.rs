@@ -1,7 +1,11 @@
 //! Dead letters: records that could not be processed, kept with their bytes and where they came from.
 //!
 //! A dead letter has the key, value and headers of the record it stands for, and the headers named here. Redriving
-//! it to its source topic is sending key, value and the first headers again.
+//! it to its source topic is sending key, value and the first headers again, with [`ATTEMPT`] so that one that fails
+//! again is known for it.
+//!
+//! Dead letters are never changed. One that is dealt with is followed, in its own partition, by a resolution: a
+//! record without key and value whose headers name it.
 
 use chrono::{SecondsFormat, Utc};
 use rdkafka::message::{Header, Headers as _, Message, OwnedHeaders};
@@ -24,6 +28,11 @@ pub const SERVICE: &str = "dlq.service";
 pub const TIME: &str = "dlq.time";
 /// How many times the record has been given up, from 1.
 pub const ATTEMPT: &str = "dlq.attempt";
+
+/// Of a resolution: what was done with a dead letter.
+pub const RESOLUTION: &str = "dlq.resolution";
+/// Of a resolution: offset of that dead letter, in the same partition.
+pub const RESOLVES: &str = "dlq.resolves";
 
 /// Longest message that is kept, in bytes: it may quote the record.
 const MESSAGE_LIMIT: usize = 1024;
@@ -61,6 +70,26 @@ pub fn headers<M: Message>(record: &M, service: &str, kind: &str, message: &str)
     headers = text(headers, SERVICE, service);
     headers = text(headers, TIME, &Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true));
     text(headers, ATTEMPT, &attempt.to_string())
+}
+
+/// Headers of the resolution that says what was done with the dead letter at `offset`.
+#[must_use]
+pub fn resolution(what: &str, offset: i64) -> OwnedHeaders {
+    text(text(OwnedHeaders::new(), RESOLUTION, what), RESOLVES, &offset.to_string())
+}
+
+/// Offset of the dead letter that `record` resolves; `None` if it is a dead letter itself.
+#[must_use]
+pub fn resolves<M: Message>(record: &M) -> Option<i64> {
+    header(record, RESOLVES)?.parse().ok()
+}
+
+/// Text of the last header of this name.
+#[must_use]
+pub fn header<'r, M: Message>(record: &'r M, key: &str) -> Option<&'r str> {
+    let headers = record.headers()?;
+    let found = headers.iter().filter(|header| header.key == key).filter_map(|header| header.value).last()?;
+    std::str::from_utf8(found).ok()
 }
 
 fn text(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {

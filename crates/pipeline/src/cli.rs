@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand};
 use service::cli::CommonArgs;
 use service::config::units::duration;
 
+use crate::dlq::{Filter, Name};
 use crate::local::Source;
 use crate::local::up::Choice;
 
@@ -46,6 +48,12 @@ pub enum Command {
     Run(RunArgs),
     /// Compare every stage with PostgreSQL for one run; fails if they differ
     Verify(VerifyArgs),
+    /// Look at the records that were set aside, send them again, or put them away
+    Dlq {
+        /// What to do
+        #[command(subcommand)]
+        command: DlqCommand,
+    },
     /// The process in the background that `up` starts
     #[command(hide = true)]
     Supervise(SuperviseArgs),
@@ -124,6 +132,74 @@ pub struct VerifyArgs {
     /// Verify again until all is equal, for this long
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub wait: Duration,
+}
+
+/// Of `pipeline dlq`.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// List the dead letters that nobody has dealt with
+    List {
+        /// Which
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// How many of each topic are printed
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show one with its record, decoded if it can be
+    Show {
+        /// The dead letter: TOPIC/PARTITION/OFFSET
+        name: Name,
+    },
+    /// Send dead letters to the topics they came from, each once
+    Redrive {
+        /// Which
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Leave those that were given up so often
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        max_attempts: u32,
+        /// Only say how many would be sent
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Put dead letters away for good
+    Purge {
+        /// Which
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// All that are open
+        #[arg(long)]
+        all: bool,
+        /// Only say how many would be put away
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Which dead letters; for all but `purge` all that are open if nothing is said.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// Only these: TOPIC/PARTITION/OFFSET
+    #[arg(value_name = "LETTER")]
+    pub names: Vec<Name>,
+    /// Only this kind of error, as `list` prints it
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Only those given up since then, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<DateTime<Utc>>,
+    /// Only those given up before then
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl FilterArgs {
+    /// The filter that is meant.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        Filter { names: self.names.clone(), kind: self.kind.clone(), since: self.since, until: self.until }
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -8,6 +8,7 @@
 mod airflow;
 pub mod cli;
 pub mod config;
+pub mod dlq;
 pub mod local;
 pub mod migrate;
 mod offsets;
@@ -16,6 +17,7 @@ pub mod run;
 pub mod services;
 mod stamp;
 pub mod status;
+mod topic;
 pub mod verify;
 mod wait;
 
@@ -25,7 +27,7 @@ use clap::Parser as _;
 use service::config::ConfigError;
 use service::{BoxError, EXIT_CONFIG, EXIT_FAILURE, error_chain};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, DlqCommand};
 use crate::config::Settings;
 use crate::local::{Manifest, Root, down, supervise, up};
 use crate::output::Output;
@@ -91,6 +93,24 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
         }
         Command::Verify(args) => {
             return verify::run(&settings()?, &args.run_id, args.limit, args.wait, output).await;
+        }
+        Command::Dlq { command } => {
+            let settings = settings()?;
+            match command {
+                DlqCommand::List { filter, limit } => {
+                    dlq::list(&settings, filter.filter(), *limit, output).await?;
+                }
+                DlqCommand::Show { name } => dlq::show(&settings, name.clone(), output).await?,
+                DlqCommand::Redrive { filter, max_attempts, dry_run } => {
+                    dlq::redrive(&settings, filter.filter(), *max_attempts, *dry_run, output).await?;
+                }
+                DlqCommand::Purge { filter, all, dry_run } => {
+                    if filter.filter().is_empty() && !all {
+                        return Err("say which dead letters to purge, or --all".into());
+                    }
+                    dlq::purge(&settings, filter.filter(), *dry_run, output).await?;
+                }
+            }
         }
         Command::Supervise(args) => {
             let config = cli.common.config.clone();

@@ -54,9 +54,8 @@ pub(super) async fn ask(settings: &Settings) -> Vec<Service> {
         ("stream-processor", &admin.stream_processor, settings.stream_processor.listen),
         ("cassandra-sink", &admin.cassandra_sink, settings.cassandra_sink.listen),
     ];
-    let asked = all.map(|(name, address, listen)| {
-        ask_one(name, address.clone().unwrap_or_else(|| listen.to_string()))
-    });
+    let asked = all
+        .map(|(name, address, listen)| ask_one(name, address.clone().unwrap_or_else(|| listen.to_string())));
     join_all(asked).await
 }
 

@@ -18,6 +18,7 @@ use service::BoxError;
 use tokio::runtime::Handle;
 
 use crate::config::Settings;
+use crate::dlq::{self, Position};
 use crate::output::Output;
 pub(crate) use report::Report;
 use report::{DeadLetters, Stage};
@@ -80,10 +81,10 @@ impl<'a> Verifier<'a> {
         let [raw, processed] = pipeline.data_topics();
         let (profiles, raw_scan, processed_scan, raw_dead, processed_dead, by_run) = tokio::join!(
             reference.profiles(run_id),
-            self.scan(raw.to_owned(), run_id, since),
-            self.scan(processed.to_owned(), run_id, since),
-            self.scan(kafka::dead_letter::topic(raw), run_id, None),
-            self.scan(kafka::dead_letter::topic(processed), run_id, None),
+            self.scan(raw.to_owned(), run_id, since, HashSet::new()),
+            self.scan(processed.to_owned(), run_id, since, HashSet::new()),
+            self.scan_dead_letters(raw, run_id),
+            self.scan_dead_letters(processed, run_id),
             self.session.by_run(run_id),
         );
         let (profiles, raw_scan, processed_scan) = (profiles?, raw_scan?, processed_scan?);
@@ -118,13 +119,27 @@ impl<'a> Verifier<'a> {
         })
     }
 
+    async fn scan_dead_letters(&self, source: &str, run_id: &str) -> Result<Scan, BoxError> {
+        let topic = kafka::dead_letter::topic(source);
+        let (kafka, name) = (self.settings.kafka.clone(), topic.clone());
+        let resolved = tokio::task::spawn_blocking(move || dlq::resolved(&kafka, &name)).await??;
+        self.scan(topic, run_id, None, resolved).await
+    }
+
     /// Reads a topic on a thread of its own.
-    async fn scan(&self, topic: String, run_id: &str, since: Option<i64>) -> Result<Scan, BoxError> {
+    async fn scan(
+        &self,
+        topic: String,
+        run_id: &str,
+        since: Option<i64>,
+        resolved: HashSet<Position>,
+    ) -> Result<Scan, BoxError> {
         let reader = Reader {
             kafka: self.settings.kafka.clone(),
             registry: self.registry.clone(),
             runtime: Handle::current(),
             run_id: run_id.to_owned(),
+            resolved,
         };
         let scan = tokio::task::spawn_blocking(move || reader.scan(topic, since)).await?;
         Ok(scan?)

@@ -1,30 +1,24 @@
 //! What a topic has of a run, as a `read_committed` consumer sees it.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
 
 use events::Registry;
 use events::meta::Op;
-use kafka::{KafkaConfig, LoggedContext};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use kafka::{KafkaConfig, dead_letter};
+use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message as _, Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{Id, Ids};
+use crate::dlq::Position;
 use crate::stamp::{SchemaFailure, Stamp, Stamps};
-
-/// Bound of one question to the brokers, and of the time without any record before the end of the topic.
-const PATIENCE: Duration = Duration::from_secs(15);
+use crate::topic::{TopicError, read_to_end};
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TopicError {
-    #[error("topic {topic} can't be read")]
-    Kafka { topic: String, source: KafkaError },
-    #[error("topic {topic} could not be read to its end: nothing came for {} s", PATIENCE.as_secs())]
-    Stalled { topic: String },
+pub(crate) enum ScanError {
+    #[error(transparent)]
+    Topic(#[from] TopicError),
     #[error("the schema of a record in {topic} can't be had")]
     Registry { topic: String, source: Box<SchemaFailure> },
 }
@@ -69,57 +63,23 @@ pub(super) struct Reader {
     pub(super) registry: Registry,
     pub(super) runtime: Handle,
     pub(super) run_id: String,
+    /// Dead letters that somebody dealt with; they don't count.
+    pub(super) resolved: HashSet<Position>,
 }
 
 impl Reader {
     /// Reads every partition from the first record at `since` (milliseconds since the epoch, by the record's
     /// timestamp, which is that of the commit in PostgreSQL), or from its beginning, to its present end. Blocks.
-    pub(super) fn scan(self, topic: String, since: Option<i64>) -> Result<Scan, TopicError> {
-        let failed = |source| TopicError::Kafka { topic: topic.clone(), source };
-        let settings = [
-            ("group.id", "pipeline-verify"),
-            ("enable.auto.commit", "false"),
-            ("enable.partition.eof", "true"),
-            ("isolation.level", "read_committed"),
-            ("auto.offset.reset", "earliest"),
-            ("fetch.wait.max.ms", "20"),
-            ("queued.max.messages.kbytes", "16384"),
-        ];
-        let consumer: BaseConsumer<LoggedContext> = self
-            .kafka
-            .client("pipeline-verify", &settings)
-            .create_with_context(LoggedContext::default())
-            .map_err(failed)?;
-        let ends = assign(&consumer, &topic, since).map_err(failed)?;
-        let mut open: HashMap<i32, i64> = ends.into_iter().collect();
+    pub(super) fn scan(self, topic: String, since: Option<i64>) -> Result<Scan, ScanError> {
         let mut stamps = Stamps::new(self.registry.clone(), self.runtime.clone());
         let mut fold = Fold::default();
-        let mut progress = Instant::now();
-        while !open.is_empty() {
-            match consumer.poll(Duration::from_millis(200)) {
-                Some(Ok(record)) => {
-                    progress = Instant::now();
-                    let partition = record.partition();
-                    if let Some(end) = open.get(&partition).copied() {
-                        if record.offset() < end {
-                            self.take(&record, &mut stamps, &mut fold)
-                                .map_err(|source| TopicError::Registry { topic: topic.clone(), source })?;
-                        }
-                        if record.offset() + 1 >= end {
-                            open.remove(&partition);
-                        }
-                    }
-                }
-                // The end of what is committed: markers of transactions may stand between it and the last offset.
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    open.remove(&partition);
-                }
-                Some(Err(error)) if is_final(&error) => return Err(failed(error)),
-                Some(Err(_)) | None if progress.elapsed() < PATIENCE => {}
-                Some(Err(source)) => return Err(failed(source)),
-                None => return Err(TopicError::Stalled { topic }),
+        read_to_end(&self.kafka, "pipeline-verify", &topic, since, |record| {
+            if self.resolved.contains(&Position::of(record)) || dead_letter::resolves(record).is_some() {
+                return Ok(());
             }
-        }
+            let taken = self.take(record, &mut stamps, &mut fold);
+            taken.map_err(|source| ScanError::Registry { topic: topic.clone(), source })
+        })?;
         let mut scan = fold.scan;
         scan.ids = fold.latest.into_iter().filter(|(_, latest)| latest.of_run).map(|(id, _)| id).collect();
         scan.topic = topic;
@@ -137,7 +97,10 @@ impl Reader {
         // A tombstone only repeats the delete before it.
         let Some(value) = record.payload() else { return Ok(()) };
         let stamp = stamps.read(value)?;
+        let redriven = dead_letter::header(record, dead_letter::ATTEMPT).is_some();
         match (key, stamp) {
+            // The record that failed stands before it.
+            (Some(id), Some(stamp)) if redriven && fold.seen.contains(&(id, stamp.lsn)) => {}
             (Some(id), Some(stamp)) => fold.take(id, &stamp, &self.run_id),
             (None, Some(stamp)) if stamp.run_id == self.run_id => fold.scan.records += 1,
             (None, Some(_)) => {}
@@ -165,60 +128,6 @@ impl Fold {
         *latest =
             Latest { lsn: latest.lsn.max(stamp.lsn), of_run: of_run && stamp.op != Op::Delete.as_str() };
     }
-}
-
-/// Assigns every partition; the offsets after their last records, of those that are not empty.
-fn assign(
-    consumer: &BaseConsumer<LoggedContext>,
-    topic: &str,
-    since: Option<i64>,
-) -> Result<Vec<(i32, i64)>, KafkaError> {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    let found = metadata.topics().first();
-    if let Some(code) = found.and_then(|found| found.error()) {
-        return Err(KafkaError::MetadataFetch(code.into()));
-    }
-    let partitions: Vec<i32> =
-        found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect();
-    let mut wanted = TopicPartitionList::new();
-    for partition in &partitions {
-        let offset = since.map_or(Offset::Beginning, Offset::Offset);
-        wanted.add_partition_offset(topic, *partition, offset)?;
-    }
-    if since.is_some() {
-        // A partition without a record at or after the time gets its end.
-        wanted = consumer.offsets_for_times(wanted, PATIENCE)?;
-    }
-    let mut ends = Vec::new();
-    let mut assigned = TopicPartitionList::new();
-    for element in wanted.elements() {
-        let (low, high) = consumer.fetch_watermarks(topic, element.partition(), PATIENCE)?;
-        let begin = match element.offset() {
-            Offset::Offset(offset) => offset,
-            Offset::Beginning => low,
-            _ => high,
-        };
-        if begin < high {
-            assigned.add_partition_offset(topic, element.partition(), Offset::Offset(begin))?;
-            ends.push((element.partition(), high));
-        }
-    }
-    consumer.assign(&assigned)?;
-    Ok(ends)
-}
-
-/// Whether reading on is pointless.
-fn is_final(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::Authentication
-                | RDKafkaErrorCode::Fatal
-        )
-    )
 }
 
 #[cfg(test)]

@@ -1,0 +1,129 @@
+//! Reads a topic to its present end, as a `read_committed` consumer sees it. Blocks its thread.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use kafka::{KafkaConfig, LoggedContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+
+/// Bound of one question to the brokers, and of the time without any record before the end of the topic.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A topic that can't be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TopicError {
+    #[error("topic {topic} can't be read")]
+    Kafka { topic: String, source: KafkaError },
+    #[error("topic {topic} could not be read to its end: nothing came for {} s", PATIENCE.as_secs())]
+    Stalled { topic: String },
+}
+
+/// Hands `take` every record of every partition, from the first at `since` (milliseconds since the epoch, by the
+/// record's timestamp) or from the beginning, up to the end that the partition has now.
+///
+/// # Errors
+/// The first of `take`, or the topic can't be read.
+pub(crate) fn read_to_end<E: From<TopicError>>(
+    kafka: &KafkaConfig,
+    client: &str,
+    topic: &str,
+    since: Option<i64>,
+    mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let failed = |source| TopicError::Kafka { topic: topic.to_owned(), source };
+    let settings = [
+        ("group.id", client),
+        ("enable.auto.commit", "false"),
+        ("enable.partition.eof", "true"),
+        ("isolation.level", "read_committed"),
+        ("auto.offset.reset", "earliest"),
+        ("fetch.wait.max.ms", "20"),
+        ("queued.max.messages.kbytes", "16384"),
+    ];
+    let consumer: BaseConsumer<LoggedContext> =
+        kafka.client(client, &settings).create_with_context(LoggedContext::default()).map_err(failed)?;
+    let mut open: HashMap<i32, i64> = assign(&consumer, topic, since).map_err(failed)?.into_iter().collect();
+    let mut progress = Instant::now();
+    while !open.is_empty() {
+        match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(record)) => {
+                progress = Instant::now();
+                let partition = record.partition();
+                if let Some(end) = open.get(&partition).copied() {
+                    if record.offset() < end {
+                        take(&record)?;
+                    }
+                    if record.offset() + 1 >= end {
+                        open.remove(&partition);
+                    }
+                }
+            }
+            // The end of what is committed: markers of transactions may stand between it and the last offset.
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+            }
+            Some(Err(error)) if is_final(&error) => return Err(failed(error).into()),
+            Some(Err(_)) | None if progress.elapsed() < PATIENCE => {}
+            Some(Err(source)) => return Err(failed(source).into()),
+            None => return Err(TopicError::Stalled { topic: topic.to_owned() }.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Assigns every partition; the offsets after their last records, of those that are not empty.
+fn assign(
+    consumer: &BaseConsumer<LoggedContext>,
+    topic: &str,
+    since: Option<i64>,
+) -> Result<Vec<(i32, i64)>, KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let found = metadata.topics().first();
+    if let Some(code) = found.and_then(|found| found.error()) {
+        return Err(KafkaError::MetadataFetch(code.into()));
+    }
+    let partitions: Vec<i32> =
+        found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect();
+    let mut wanted = TopicPartitionList::new();
+    for partition in &partitions {
+        let offset = since.map_or(Offset::Beginning, Offset::Offset);
+        wanted.add_partition_offset(topic, *partition, offset)?;
+    }
+    if since.is_some() {
+        // A partition without a record at or after the time gets its end.
+        wanted = consumer.offsets_for_times(wanted, PATIENCE)?;
+    }
+    let mut ends = Vec::new();
+    let mut assigned = TopicPartitionList::new();
+    for element in wanted.elements() {
+        let (low, high) = consumer.fetch_watermarks(topic, element.partition(), PATIENCE)?;
+        let begin = match element.offset() {
+            Offset::Offset(offset) => offset,
+            Offset::Beginning => low,
+            _ => high,
+        };
+        if begin < high {
+            assigned.add_partition_offset(topic, element.partition(), Offset::Offset(begin))?;
+            ends.push((element.partition(), high));
+        }
+    }
+    consumer.assign(&assigned)?;
+    Ok(ends)
+}
+
+/// Whether reading on is pointless.
+fn is_final(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::Fatal
+        )
+    )
+}
