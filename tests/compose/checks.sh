@@ -8,7 +8,7 @@ cold_start_seconds=300
 # Within which a run that was disturbed must be complete.
 recovery_seconds=300
 # Large enough to be in flight when something is killed.
-run_profiles=60000
+run_profiles=30000
 max_image_mb=60
 
 step() {
@@ -47,12 +47,8 @@ check_configuration() {
 }
 
 check_images() {
-    if [ ! -x "${CARGO_TARGET_DIR:-target}/release/local-servers" ]; then
-        cargo build --release --workspace --bins
-    fi
-    "${CARGO_TARGET_DIR:-target}/release/local-servers" fetch
     prepare_images
-    compose --profile tools build
+    compose --profile sim --profile tools build
     local image megabytes
     for image in fetcher relay stream-processor cassandra-sink pipeline randomuser-sim; do
         megabytes=$(docker image inspect --format '{{.Size}}' "datastreaming/$image:0.1.0" | awk '{ printf "%.1f", $1 / 1e6 }')
@@ -103,7 +99,7 @@ check_dag_run() {
     verify "$run" 5000
     local counted
     counted=$(compose exec -T cassandra cqlsh -e "SELECT count(*) FROM datastreaming.users_by_run WHERE run_id = '$run'
-        AND bucket IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)" | awk 'NF == 1 && $1 ~ /^[0-9]+$/')
+        AND bucket IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)" | awk 'NF == 1 && $1 ~ /^[0-9]+$/ { print $1 }')
     [ "$counted" = 5000 ] || fail "cqlsh counts $counted"
     while read -r line; do report+=("          memory $line"); done < <(
         docker stats --no-stream --format '{{.Name}} {{.MemUsage}}' | sed "s/^$project-//" | sort

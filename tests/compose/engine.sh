@@ -45,7 +45,7 @@ start_engine() {
     fi
     if [ "$(id -u)" -ne 0 ]; then
         echo "compose-test: no Docker engine answers, and only root can start one: start it, or run this as root" >&2
-        exit 1
+        exit 3
     fi
     install_engine
     echo "compose-test: starting dockerd"
@@ -59,7 +59,7 @@ start_engine() {
     done
     echo "compose-test: dockerd did not start (looked $try times); its last words:" >&2
     tail -n 5 "$work/dockerd.log" >&2
-    exit 1
+    exit 3
 }
 
 stop_engine() {

@@ -28,6 +28,15 @@ build() {
     DOCKER_BUILDKIT=1 docker build -q -t "$tag" "$context" >/dev/null
 }
 
+# The servers' programs, once.
+fetch_programs() {
+    [ -z "${fetched:-}" ] || return 0
+    # shellcheck disable=SC2154 # Set by scripts/env.sh.
+    [ -x "$target/local-servers" ] || cargo build --release --workspace --bins
+    "$target/local-servers" fetch
+    fetched=yes
+}
+
 # The layers that stand-ins share, once.
 build_base() {
     docker image inspect stand-in/java >/dev/null 2>&1 && return
@@ -44,6 +53,7 @@ build_base() {
 build_stand_in() {
     local image=$1
     build_base
+    fetch_programs
     case $image in
         rust:*) build_rust "$image" ;;
         confluentinc/cp-zookeeper:* | confluentinc/cp-server:*) build kafka "$image" "$(cached kafka-3.9.1)/libs" libs ;;
@@ -70,9 +80,9 @@ build_rust() {
     rm -rf "$toolchain"
 }
 
-# Every upstream image of docker-compose.yml and of our Dockerfiles.
+# Every upstream image of docker-compose.yml, as far as the test starts it, and of our Dockerfiles.
 upstream_images() {
-    compose --profile sim --profile spark config --images | grep -v -e '^datastreaming/' -e control-center
+    compose --profile sim config --images | grep -v -e '^datastreaming/' -e control-center
     sed -n 's/^FROM \([^ ]*:[^ ]*\).*/\1/p' "$root"/docker/Dockerfile "$root"/docker/airflow/Dockerfile
 }
 

@@ -20,7 +20,7 @@ const RAW_LIMIT: usize = 256;
 /// There is no such letter.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is no open dead letter; `pipeline dlq list` has those that are")]
-pub struct NotOpen(Name);
+struct NotOpen(Name);
 
 /// Prints it, whatever its value is.
 ///
