@@ -102,13 +102,13 @@ impl DeadLetters {
 }
 
 fn producer(kafka: &KafkaConfig, client_id: &str) -> Result<FutureProducer<LoggedContext>, KafkaError> {
+    let largest = dead_letter::MAX_MESSAGE_BYTES.to_string();
     let settings = [
         ("enable.idempotence", "true"),
         ("acks", "all"),
         ("partitioner", "murmur2_random"),
         ("compression.type", "lz4"),
-        // The record and its new headers; the topic's own limit decides.
-        ("message.max.bytes", "33554432"),
+        ("message.max.bytes", largest.as_str()),
         ("message.timeout.ms", "30000"),
         ("queue.buffering.max.kbytes", "40960"),
     ];

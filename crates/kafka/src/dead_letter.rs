@@ -28,6 +28,11 @@ pub const SERVICE: &str = "dlq.service";
 pub const TIME: &str = "dlq.time";
 /// How many times the record has been given up, from 1.
 pub const ATTEMPT: &str = "dlq.attempt";
+/// Present if the dead letter has no value because the record's was too large for one.
+pub const VALUE_LEFT_OUT: &str = "dlq.value.left_out";
+/// `message.max.bytes` of a producer that writes dead letters or sends them again: far above what topics allow by
+/// default, so that the topic's own limit decides.
+pub const MAX_MESSAGE_BYTES: usize = 32 << 20;
 
 /// Of a resolution: what was done with a dead letter.
 pub const RESOLUTION: &str = "dlq.resolution";

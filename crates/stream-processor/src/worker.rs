@@ -13,7 +13,7 @@ use kafka::context::Throttle;
 use kafka::{Remedy, TransactionalProducer, dead_letter};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _};
 use rdkafka::producer::BaseRecord;
 use service::retry::Backoff;
 use tokio::runtime::Handle;
@@ -142,7 +142,7 @@ impl Worker {
 
     fn producer(&self) -> Result<TransactionalProducer, SessionError> {
         let config = &self.shared.settings.processor;
-        let largest = config.max_record_bytes.to_string();
+        let largest = dead_letter::MAX_MESSAGE_BYTES.to_string();
         Ok(TransactionalProducer::new(
             &self.shared.settings.kafka,
             &self.transactional_id,
@@ -317,7 +317,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Sends a dead letter. One that would be too large has no value; the record stays where its headers say.
+    /// Sends a dead letter. One that no producer could send has no value; the record stays where its headers say.
     fn bury(
         &self,
         producer: &TransactionalProducer,
@@ -330,13 +330,11 @@ impl Worker {
             tracing::warn!(topic = record.topic(), partition, offset, kind, held_back, "dead letter");
         }
         let size = record.key_len() + record.payload_len() + headers_len(record);
-        let fits = size + DEAD_LETTER_OVERHEAD <= config.max_record_bytes;
-        let message = if fits {
-            letter.message.clone()
-        } else {
-            format!("{} (value left out: {size} bytes are too many for a dead letter)", letter.message)
-        };
-        let headers = dead_letter::headers(record, crate::SERVICE, letter.kind.as_str(), &message);
+        let fits = size + DEAD_LETTER_OVERHEAD <= dead_letter::MAX_MESSAGE_BYTES;
+        let mut headers = dead_letter::headers(record, crate::SERVICE, letter.kind.as_str(), &letter.message);
+        if !fits {
+            headers = headers.insert(Header { key: dead_letter::VALUE_LEFT_OUT, value: Some("true") });
+        }
         let mut dead = BaseRecord::<[u8], [u8]>::to(&config.dead_letter_topic).headers(headers);
         if let Some(key) = record.key() {
             dead = dead.key(key);

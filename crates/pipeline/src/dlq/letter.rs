@@ -56,6 +56,8 @@ pub(super) struct Letter {
     pub(super) name: Name,
     pub(super) key: Option<Vec<u8>>,
     pub(super) value_bytes: usize,
+    /// It has no value though the record has one.
+    pub(super) value_left_out: bool,
     pub(super) source_topic: Option<String>,
     pub(super) source_partition: Option<i32>,
     pub(super) source_offset: Option<i64>,
@@ -78,6 +80,7 @@ impl Letter {
             name: Name { topic: record.topic().to_owned(), position: Position::of(record) },
             key: record.key().map(<[u8]>::to_vec),
             value_bytes: record.payload().map_or(0, <[u8]>::len),
+            value_left_out: dead_letter::header(record, dead_letter::VALUE_LEFT_OUT).is_some(),
             source_topic: dead_letter::header(record, dead_letter::SOURCE_TOPIC).map(str::to_owned),
             source_partition: number(record, dead_letter::SOURCE_PARTITION),
             source_offset: number(record, dead_letter::SOURCE_OFFSET),
@@ -144,10 +147,13 @@ mod tests {
         OwnedMessage::new(value, key, "users.raw".to_owned(), Timestamp::CreateTime(5), 2, 7, Some(headers))
     }
 
-    fn letter(kind: &str) -> Letter {
+    fn headers(kind: &str) -> OwnedHeaders {
         let original = record(OwnedHeaders::new().insert(Header { key: "trace", value: Some("t") }));
-        let headers = dead_letter::headers(&original, "stream-processor", kind, "what went wrong");
-        Letter::read(&record(headers))
+        dead_letter::headers(&original, "stream-processor", kind, "what went wrong")
+    }
+
+    fn letter(kind: &str) -> Letter {
+        Letter::read(&record(headers(kind)))
     }
 
     #[test]
@@ -158,6 +164,9 @@ mod tests {
         assert_eq!(source, (Some(2), Some(7), Some(5)));
         assert_eq!((letter.kind.as_str(), letter.attempt), ("decode", 1));
         assert_eq!(letter.headers, [("trace".to_owned(), Some(b"t".to_vec()))]);
+        assert!(!letter.value_left_out);
+        let left_out = Header { key: dead_letter::VALUE_LEFT_OUT, value: Some("true") };
+        assert!(Letter::read(&record(headers("decode").insert(left_out))).value_left_out);
     }
 
     #[test]

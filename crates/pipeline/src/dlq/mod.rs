@@ -118,6 +118,7 @@ fn document(letter: &Letter) -> serde_json::Value {
         "name": letter.name.to_string(),
         "key": letter.key.as_ref().map(|key| String::from_utf8_lossy(key)),
         "value_bytes": letter.value_bytes,
+        "value_left_out": letter.value_left_out,
         "kind": letter.kind,
         "message": letter.message,
         "service": letter.service,

@@ -139,6 +139,9 @@ impl Run {
             Some(topic) if self.sources.contains(topic) => {}
             _ => return Some("the source topic is not one of the pipeline's"),
         }
+        if letter.value_left_out {
+            return Some("the value was too large for a dead letter; `pipeline dlq show` names the record");
+        }
         (letter.attempt >= max_attempts)
             .then_some("given up too often already (--max-attempts); repair the cause first")
     }
@@ -156,8 +159,10 @@ impl Writer {
     /// Takes the transactional id over, so that what is read afterwards is all there is.
     fn new(kafka: &KafkaConfig) -> Result<Self, ResolveError> {
         let failed = |source| ResolveError::Transaction { done: 0, source };
-        let producer =
-            TransactionalProducer::new(kafka, TRANSACTIONAL_ID, TRANSACTION_TIMEOUT, &[]).map_err(failed)?;
+        let largest = dead_letter::MAX_MESSAGE_BYTES.to_string();
+        let settings = [("message.max.bytes", largest.as_str())];
+        let producer = TransactionalProducer::new(kafka, TRANSACTIONAL_ID, TRANSACTION_TIMEOUT, &settings);
+        let producer = producer.map_err(failed)?;
         producer.connect().map_err(failed)?;
         producer.init().map_err(failed)?;
         Ok(Self { producer, letters: 0, bytes: 0, done: 0 })

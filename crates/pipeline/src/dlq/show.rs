@@ -85,6 +85,7 @@ fn print(letter: &Letter, value: Option<&[u8]>, decoded: &Value, problem: Option
     }
     output.line(format_args!("key {}", letter.key_text()));
     match (value, problem) {
+        (None, _) if letter.value_left_out => output.line("the value was too large for a dead letter"),
         (None, _) => output.line("no value: a tombstone"),
         (Some(_), None) => output.line(format_args!("{decoded:#}")),
         (Some(value), Some(problem)) => {
