@@ -89,7 +89,7 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
                 timeout: args.timeout,
                 show_rows: args.show_rows,
             };
-            return run::run(&settings()?, &request, output).await;
+            return Box::pin(run::run(&settings()?, &request, output)).await;
         }
         Command::Verify(args) => {
             return verify::run(&settings()?, &args.run_id, args.limit, args.wait, output).await;
