@@ -1,6 +1,7 @@
 //! The system user that PostgreSQL runs as when we are root, because it refuses root.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
@@ -71,9 +72,10 @@ pub(crate) fn reachable(
     }
 }
 
-/// A folder under `system` whose name is made of the whole path of `wanted`.
+/// A folder under `system` whose name is made of the whole path of `wanted`, and of no other path.
 pub(crate) fn flat_under(system: &str, wanted: &Path) -> PathBuf {
-    let parts: Vec<_> = wanted.iter().skip(1).map(|part| part.to_string_lossy()).collect();
+    let name = |part: &OsStr| part.to_string_lossy().replace('%', "%25").replace('-', "%2d");
+    let parts: Vec<_> = wanted.iter().skip(1).map(name).collect();
     Path::new(system).join("rust-datastreaming").join(parts.join("-"))
 }
 
@@ -90,6 +92,8 @@ mod tests {
         let moved = reachable(Some(&stranger), wanted.clone(), |path| flat_under("/var/lib", path));
         assert!(moved.starts_with("/var/lib/rust-datastreaming"), "{}", moved.display());
         assert!(moved.to_string_lossy().ends_with("-clone-.local-postgres"));
+        let other = flat_under("/var/lib", Path::new("/root/a/b"));
+        assert_ne!(flat_under("/var/lib", Path::new("/root/a-b")), other);
         assert_eq!(reachable(None, wanted.clone(), |path| flat_under("/var/lib", path)), wanted);
 
         fs::set_permissions(home.path(), fs::Permissions::from_mode(0o711)).unwrap();

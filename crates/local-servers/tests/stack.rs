@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -146,6 +147,38 @@ async fn nothing_outlives_a_parent_that_was_killed() {
     assert!(child.wait().unwrap().success());
     assert!(StackState::load(root.path()).unwrap().is_none());
     assert_eq!(processes_of(root.path()), Vec::<String>::new());
+}
+
+/// As root, data behind a private home lies elsewhere and outlives the folder of its stack.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_was_deleted_leaves_nothing_for_the_next_one() {
+    let home = tempfile::tempdir().unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let root = home.path().join("stack");
+    let start = async || {
+        let mut config = config(&root);
+        config.servers = vec![Server::Postgres];
+        Stack::start(config).await.unwrap()
+    };
+    let tables = async |stack: &Stack| {
+        let query = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM pg_class WHERE relname = 'kept'");
+        query.fetch_one(&mut connect(stack).await.unwrap()).await.unwrap()
+    };
+    let first = start().await;
+    connect(&first).await.unwrap().execute("CREATE TABLE kept ()").await.unwrap();
+    first.shutdown().await.unwrap();
+
+    let again = start().await;
+    assert_eq!(tables(&again).await, 1);
+    again.shutdown().await.unwrap();
+
+    fs::remove_dir_all(&root).unwrap();
+    let next = start().await;
+    assert_eq!(tables(&next).await, 0);
+    next.shutdown().await.unwrap();
+    for folder in local_servers::data_folders(&root).unwrap() {
+        fs::remove_dir_all(folder).unwrap();
+    }
 }
 
 #[tokio::test]

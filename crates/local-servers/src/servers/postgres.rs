@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{self, Permissions},
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -55,10 +55,15 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
     let config = context.config;
     let user = SystemUser::for_postgres()?;
     let programs = config.cache.folder(&POSTGRES)?.join("bin");
-    let data = data_folder(user.as_ref(), config.data(Server::Postgres.name()));
-    if !data.join("PG_VERSION").exists() {
+    let wanted = config.data(Server::Postgres.name());
+    let data = data_folder(user.as_ref(), wanted.clone());
+    if !data.join("PG_VERSION").exists() || !belongs(&data, &wanted) {
         context.step.say("creating the database cluster");
         initialise(context, user.as_ref(), &programs, &data).await?;
+        if !belongs(&data, &wanted) {
+            wanted.parent().map_or(Ok(()), create_folder)?;
+            symlink(&data, &wanted).map_err(Error::file("link to the data", &wanted))?;
+        }
     }
     forget_unreaped(&data).await?;
     let mut args: Vec<OsString> = vec!["-D".into(), data.clone().into()];
@@ -93,6 +98,12 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
 /// Where its data is: in the stack's root, unless its user can't get there.
 pub(super) fn data_folder(user: Option<&SystemUser>, wanted: PathBuf) -> PathBuf {
     reachable(user, wanted, |wanted| flat_under("/var/lib", wanted))
+}
+
+/// Whether data that may lie elsewhere is this stack's own, and not that of a stack whose root was at the same path
+/// and has been deleted: nobody has the passwords of such data any more.
+fn belongs(data: &Path, wanted: &Path) -> bool {
+    data == wanted || fs::read_link(wanted).is_ok_and(|link| link == data)
 }
 
 /// A server that was killed with its supervisor is a zombie until process 1 reaps it. PostgreSQL takes it for alive
