@@ -167,10 +167,12 @@ async fn a_root_that_was_deleted_leaves_nothing_for_the_next_one() {
     let first = start().await;
     connect(&first).await.unwrap().execute("CREATE TABLE kept ()").await.unwrap();
     first.shutdown().await.unwrap();
+    drop(first);
 
     let again = start().await;
     assert_eq!(tables(&again).await, 1);
     again.shutdown().await.unwrap();
+    drop(again);
 
     fs::remove_dir_all(&root).unwrap();
     let next = start().await;
