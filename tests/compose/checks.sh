@@ -167,6 +167,18 @@ check_wrong_value() {
     [[ $output == *"fetcher.api_url"* && $output == *"not a url"* ]] || fail "unclear message: $output"
 }
 
+# Spark's image is large and of no use to the rest, so it is fetched here.
+check_spark() {
+    local deadline=$((SECONDS + 60)) master="http://127.0.0.1:${SPARK_MASTER_UI_PORT:-9090}/json/"
+    prepare_image "$(compose --profile spark config --images | grep -m 1 apache/spark)"
+    compose --profile spark up -d --wait >"$work/up.log" 2>&1 || { cat "$work/up.log"; fail "up failed"; }
+    until [ "$(python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())' "$master" \
+        | json .aliveworkers)" = 1 ]; do
+        [ "$SECONDS" -lt "$deadline" ] || fail "Spark's master has no worker"
+        sleep 1
+    done
+}
+
 check_down_volumes() {
     compose --profile '*' down --volumes --timeout 30 >"$work/down.log" 2>&1
     local left

@@ -86,17 +86,22 @@ upstream_images() {
     sed -n 's/^FROM \([^ ]*:[^ ]*\).*/\1/p' "$root"/docker/Dockerfile "$root"/docker/airflow/Dockerfile
 }
 
+prepare_image() {
+    local image=$1
+    if docker image inspect "$image" >/dev/null 2>&1; then
+        if [ "$(docker image inspect --format '{{index .Config.Labels "stand-in"}}' "$image")" = true ]; then
+            stand_ins+=("$image")
+        fi
+    elif ! timeout 600 docker pull -q "$image" >/dev/null 2>&1; then
+        echo "compose-test: $image can't be pulled: building a stand-in"
+        build_stand_in "$image"
+    fi
+}
+
 prepare_images() {
     local image
     for image in $(upstream_images | sort -u); do
-        if docker image inspect "$image" >/dev/null 2>&1; then
-            if [ "$(docker image inspect --format '{{index .Config.Labels "stand-in"}}' "$image")" = true ]; then
-                stand_ins+=("$image")
-            fi
-        elif ! timeout 600 docker pull -q "$image" >/dev/null 2>&1; then
-            echo "compose-test: $image can't be pulled: building a stand-in"
-            build_stand_in "$image"
-        fi
+        prepare_image "$image"
     done
     if [ "${#stand_ins[@]}" -gt 0 ]; then
         printf 'compose-test: stand-in for %s\n' "${stand_ins[@]}"
