@@ -115,6 +115,15 @@ impl TestEnv {
 
     /// The same with more arguments.
     pub async fn start_with(&self, service: &str, args: &[&str]) -> Service {
+        self.launch(service, args, None).await
+    }
+
+    /// Starts a service that ends itself at a point of `service::crash`, given as `POINT` or `POINT:N`.
+    pub async fn start_to_crash(&self, service: &str, point: &str) -> Service {
+        self.launch(service, &[], Some(point)).await
+    }
+
+    async fn launch(&self, service: &str, args: &[&str], crash_at: Option<&str>) -> Service {
         let section = service.replace('-', "_");
         let [port] = free_ports().expect("a free port");
         let number = self.services.fetch_add(1, Ordering::Relaxed);
@@ -129,6 +138,7 @@ impl TestEnv {
         let mut spec = ServiceSpec::new(service, binary(service));
         spec.args = args.iter().map(Into::into).collect();
         spec.env = self.environment(&file).into_iter().map(|(name, value)| (name, value.into())).collect();
+        spec.env.extend(crash_at.map(|point| ("PIPELINE_CRASH_AT".to_owned(), point.into())));
         Service::start(format!("{}.{service}.{number}", self.name), spec, port).await
     }
 

@@ -34,6 +34,13 @@ pub struct Record {
 
 /// Every committed record of a topic up to now, partition by partition.
 pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    read_each(bootstrap, topic, |record| records.push(record));
+    records
+}
+
+/// The same one by one.
+pub fn read_each(bootstrap: &str, topic: &str, mut take: impl FnMut(Record)) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "tests-read-all")
@@ -51,10 +58,9 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
     }
     consumer.assign(&list).expect("an assignment");
     let mut open = partitions.len();
-    let mut records = Vec::new();
     while open > 0 {
         match consumer.poll(TIMEOUT).expect("a record or the end of a partition") {
-            Ok(message) => records.push(Record {
+            Ok(message) => take(Record {
                 partition: message.partition(),
                 offset: message.offset(),
                 timestamp: message.timestamp().to_millis(),
@@ -74,7 +80,6 @@ pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
             Err(error) => panic!("read {topic}: {error}"),
         }
     }
-    records
 }
 
 /// Writes records outside any transaction, as a foreign producer would.

@@ -5,10 +5,15 @@
 
 mod cassandra_sink;
 mod configuration;
+mod crash_points;
+mod deletes_and_order;
 mod dlq;
 mod documentation;
 mod end_to_end;
 mod fetcher;
 mod python_client;
 mod relay;
+mod relay_large;
+mod relay_slot;
+mod schema_evolution;
 mod stream_processor;

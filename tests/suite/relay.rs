@@ -7,13 +7,14 @@ use apache_avro::types::Value;
 use local_servers::{Server, Stack, StackConfig};
 use pipeline_tests::{Record, TestEnv, wait};
 use secrecy::ExposeSecret as _;
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Inserts `count` users in transactions of at most `transaction` rows.
-async fn insert(db: &PgPool, count: usize, transaction: usize) {
+pub(crate) async fn insert(db: &PgPool, count: usize, transaction: usize) {
     sqlx::query("INSERT INTO fetch_runs (run_id, requested, seed, page_size) VALUES ('r', 1, 's', 1) ON CONFLICT DO NOTHING")
         .execute(db)
         .await
@@ -29,23 +30,39 @@ async fn insert(db: &PgPool, count: usize, transaction: usize) {
     }
 }
 
-async fn execute(db: &PgPool, sql: &str) {
+pub(crate) async fn execute(db: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(db).await.unwrap();
 }
 
-async fn ids(db: &PgPool) -> BTreeSet<String> {
+pub(crate) async fn ids(db: &PgPool) -> BTreeSet<String> {
     let ids: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM users").fetch_all(db).await.unwrap();
     ids.into_iter().map(|id| id.to_string()).collect()
 }
 
-async fn until_count(env: &TestEnv, count: usize) -> Vec<Record> {
+pub(crate) async fn until_count(env: &TestEnv, count: usize) -> Vec<Record> {
     let topic = env.raw_topic();
     wait::until_equal(topic, SOON, count, async || env.records(topic).await.len()).await;
     env.records(topic).await
 }
 
-fn keys(records: &[Record]) -> BTreeSet<String> {
+pub(crate) fn keys(records: &[Record]) -> BTreeSet<String> {
     records.iter().map(|record| record.key.clone().unwrap()).collect()
+}
+
+/// A migrated environment whose database is alone on a PostgreSQL with these settings; for what would disturb others.
+pub(crate) async fn on_its_own_server(name: &str, settings: &[(&str, &str)]) -> (Stack, TestEnv) {
+    let mut config = StackConfig::on_free_ports(pipeline_tests::fresh_root(name)).unwrap();
+    config.servers = vec![Server::Postgres];
+    config.postgres_settings =
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let server = Stack::start(config).await.unwrap();
+    let mut env = TestEnv::new(name).await;
+    env.set("postgres.port", i64::from(server.config().ports.postgres)).set("postgres.database", "postgres");
+    env.set_secret("PIPELINE__POSTGRES__PASSWORD", server.config().secrets.postgres.expose_secret());
+    assert!(env.pipeline(&["migrate"]).status.success());
+    let url = server.postgres_url("postgres");
+    env.db = PgPoolOptions::new().max_connections(4).connect(url.expose_secret()).await.unwrap();
+    (server, env)
 }
 
 #[tokio::test(flavor = "multi_thread")]

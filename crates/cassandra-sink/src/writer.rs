@@ -14,6 +14,7 @@ use events::wire;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::stream::FuturesUnordered;
+use service::crash::{self, CrashPoint};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -142,7 +143,9 @@ impl Writer {
         let row = plan.layout.decode(datum).map_err(|error| Poison::new(Kind::Undecodable, error))?;
         let change = plan.change(&row)?;
         let writes = plan.writes(&row, change.op)?;
+        crash::here(CrashPoint::SinkBeforeWrite);
         self.execute(plan, &writes, ticket).await?;
+        crash::here(CrashPoint::SinkAfterWrite);
         let outcome = if change.op == Op::Delete { Outcome::Deleted } else { Outcome::Written };
         Ok((outcome, Some(change.commit_ts)))
     }

@@ -5,6 +5,7 @@
 //! for the fetcher that has the run: a page that was committed already, or whose run another fetcher took up, is
 //! rolled back.
 
+use service::crash::{self, CrashPoint};
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 
@@ -102,7 +103,9 @@ pub async fn page(connection: &mut PgConnection, run: &Run, page: &Page) -> Resu
         transaction.rollback().await?;
         return Ok(Stored::Elsewhere);
     }
+    crash::here(CrashPoint::FetcherBeforePageCommit);
     transaction.commit().await?;
+    crash::here(CrashPoint::FetcherAfterPageCommit);
     Ok(Stored::Page { stored, duplicates, rejected })
 }
 

@@ -68,8 +68,9 @@ pub enum RelayError {
     },
     /// The registry refuses the schema.
     #[error(
-        "the Schema Registry refuses the schema of {table} for {topic} ({changes}); nothing is lost, the relay goes on \
-         from here once the change is undone (ALTER TABLE) or the compatibility of subject {topic}-value allows it"
+        "the Schema Registry refuses the schema of {table} for {topic} ({changes}). Nothing is lost: rows written since \
+         the change wait in the slot. Set the compatibility of subject {topic}-value to NONE, start the relay, and set \
+         it back when it is ready. To undo the change (ALTER TABLE) alone helps only if no row was written since"
     )]
     Schema {
         /// The table.

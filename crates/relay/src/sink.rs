@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use kafka::{KafkaConfig, TransactionError, TransactionalProducer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::BaseRecord;
+use service::crash::{self, CrashPoint};
 
 use crate::config::RelayConfig;
 use crate::error::RelayError;
@@ -112,6 +113,7 @@ impl Sink {
     /// # Errors
     /// Kafka's, or a record that is too large for it.
     pub fn send(&mut self, record: Record<'_>) -> Result<(), RelayError> {
+        crash::here(CrashPoint::RelayBeforeProduce);
         let mut open = self.begin()?;
         let mut message =
             BaseRecord::<[u8], [u8]>::to(record.topic).key(record.key).timestamp(record.timestamp_ms);
@@ -136,7 +138,9 @@ impl Sink {
         let value = serde_json::to_vec(progress).unwrap_or_default();
         let record = BaseRecord::to(&self.offsets_topic).key(self.slot.as_bytes()).payload(&value[..]);
         self.producer.send(record)?;
+        crash::here(CrashPoint::RelayBeforeCommit);
         self.producer.commit()?;
+        crash::here(CrashPoint::RelayAfterCommit);
         self.open = None;
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationEvent};
+use service::crash::{self, CrashPoint};
 use sqlx::postgres::PgConnection;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -281,6 +282,7 @@ impl Stream<'_> {
         let started = Instant::now();
         self.sink.commit(&Progress { phase, ..state.origin.clone() })?;
         self.client.update_applied_lsn(state.end_lsn);
+        crash::here(CrashPoint::RelayAfterFeedback);
         state.published_end = state.end_lsn;
         state.last_commit = Instant::now();
         self.relations.count_published();

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod crash;
 pub mod health;
 mod healthcheck;
 pub mod retry;

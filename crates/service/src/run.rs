@@ -11,6 +11,7 @@ use crate::BoxError;
 use crate::admin::{AdminServer, BindError};
 use crate::cli::CommonArgs;
 use crate::config::{Config, ConfigError};
+use crate::crash;
 use crate::health::Health;
 use crate::shutdown::{DEADLINE, Tasks, on_signal};
 use crate::telemetry;
@@ -78,6 +79,9 @@ pub fn run<C>(
     let _ = rustls::crypto::ring::default_provider().install_default();
     tracing::info!(service = name, version = env!("CARGO_PKG_VERSION"), "starting");
 
+    if let Err(error) = crash::arm() {
+        return refuse(name, &error);
+    }
     match supervise(config, metrics, start) {
         Ok(()) => {
             tracing::info!(service = name, "stopped");

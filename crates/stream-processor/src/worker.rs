@@ -15,6 +15,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _};
 use rdkafka::producer::BaseRecord;
+use service::crash::{self, CrashPoint};
 use service::retry::Backoff;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -270,6 +271,7 @@ impl Worker {
         let began = Instant::now();
         let mut outcomes = Outcomes::default();
         producer.begin()?;
+        crash::here(CrashPoint::ProcessorBeforeProduce);
         for (count, record) in batch.records().iter().enumerate() {
             self.forward(producer, record, &mut outcomes)?;
             if count % POLL_EVERY == 0 {
@@ -280,8 +282,11 @@ impl Worker {
         let positions = offsets(&self.shared.settings.processor.source_topic, &progress)
             .map_err(|source| self.consumer_failure(source))?;
         let group = consumer.group_metadata().ok_or(SessionError::NoGroup)?;
+        crash::here(CrashPoint::ProcessorBeforeOffsets);
         producer.send_offsets(&positions, &group)?;
+        crash::here(CrashPoint::ProcessorBeforeCommit);
         producer.commit()?;
+        crash::here(CrashPoint::ProcessorAfterCommit);
 
         self.shared.tally.committed(&outcomes, batch.records(), began.elapsed());
         let now = now_ms();

@@ -12,6 +12,7 @@ use kafka::context::Throttle;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use service::crash::{self, CrashPoint};
 
 use super::{GroupConsumer, Poller};
 use crate::metrics;
@@ -43,7 +44,9 @@ pub(super) fn commit(
     for (partition, position) in positions {
         list.add_partition_offset(topic, *partition, Offset::Offset(*position))?;
     }
+    crash::here(CrashPoint::SinkBeforeOffsetCommit);
     consumer.commit(&list, CommitMode::Sync)?;
+    crash::here(CrashPoint::SinkAfterOffsetCommit);
     let mut taken = Vec::with_capacity(positions.len());
     for (element, position) in list.elements().iter().zip(positions) {
         element.error()?;

@@ -1,0 +1,82 @@
+//! Changes of the same keys in quick succession end in the state of PostgreSQL, in every Cassandra table.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt as _;
+use pipeline_tests::{TestEnv, wait};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use scylla::client::session::Session;
+use uuid::Uuid;
+
+use crate::relay::{execute, insert};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const SEED: u64 = 20_261_124;
+const USERS: usize = 100;
+const TRANSACTIONS: usize = 600;
+const CHANGES: usize = 4;
+
+/// What all tables have: id, country, registration and an ordinary column.
+pub(crate) type Row = (Uuid, String, DateTime<Utc>, Option<String>);
+
+/// One change of one of the users; those that are parts of Cassandra's primary keys among them.
+fn change(random: &mut StdRng) -> String {
+    let user = format!("id = (SELECT id FROM known WHERE n = {})", random.random_range(0..USERS));
+    let number = random.random_range(1..1_000_000);
+    match random.random_range(0..6) {
+        0 => format!("DELETE FROM users WHERE {user}"),
+        1 => format!(
+            "INSERT INTO users SELECT (template).* FROM known WHERE {user} ON CONFLICT (id) DO NOTHING"
+        ),
+        2 => format!("UPDATE users SET nat = chr(65 + {number} % 26) || 'X' WHERE {user}"),
+        3 => format!(
+            "UPDATE users SET registered_at = '2020-01-15'::timestamptz + {number} * '1 min'::interval WHERE {user}"
+        ),
+        _ => format!("UPDATE users SET username = 'u{number}', email = 'u{number}@example.com' WHERE {user}"),
+    }
+}
+
+pub(crate) async fn expected(env: &TestEnv) -> BTreeSet<Row> {
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT id, nat, registered_at, email FROM users").fetch_all(&env.db).await.unwrap();
+    rows.into_iter().collect()
+}
+
+pub(crate) async fn found(session: &Session, table: &str) -> BTreeSet<Row> {
+    let query = format!("SELECT id, country, registered_at, email FROM {table}");
+    let rows = session.query_iter(query, ()).await.unwrap();
+    rows.rows_stream::<Row>().unwrap().try_collect::<Vec<_>>().await.unwrap().into_iter().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_keys_deleted_inserted_and_moved_end_as_in_postgresql_in_every_table() {
+    let env = TestEnv::new("deletes_and_order").await;
+    insert(&env.db, USERS, USERS).await;
+    execute(
+        &env.db,
+        "CREATE TABLE known AS SELECT row_number() OVER () - 1 AS n, id, users AS template FROM users",
+    )
+    .await;
+    let relay = env.start("relay").await;
+    let processor = env.start("stream-processor").await;
+    let sink = env.start("cassandra-sink").await;
+    relay.ready().await;
+    let mut random = StdRng::seed_from_u64(SEED);
+    for _ in 0..TRANSACTIONS {
+        let changes: Vec<_> = (0..random.random_range(1..=CHANGES)).map(|_| change(&mut random)).collect();
+        execute(&env.db, &format!("BEGIN; {}; COMMIT", changes.join("; "))).await;
+    }
+    let expected = expected(&env).await;
+    assert!(expected.len() > USERS / 4 && expected.len() < USERS, "{} users are left", expected.len());
+    let session = env.cassandra().await;
+    for table in ["users_by_id", "users_by_country", "users_by_run"] {
+        wait::until_equal(table, PATIENCE, expected.clone(), async || found(&session, table).await).await;
+    }
+    for topic in [env.raw_topic(), env.processed_topic()] {
+        assert_eq!(env.records(&format!("{topic}.dlq")).await, []);
+    }
+    drop((processor, sink));
+}
