@@ -4,9 +4,10 @@ run:   ; scripts/run.sh          # set up, build, start everything, run the DAG,
 stop:  ; scripts/stop.sh         # stop everything that `make run` started
 test:  ; scripts/test.sh         # every test, against real servers
 lint:  ; scripts/lint.sh         # formatting, clippy, licences and advisories, shell, Python
+chaos: ; scripts/chaos.sh        # kills and stops at random, then compares every stage
 bench: ; scripts/bench.sh        # micro-benchmarks of the hot paths
 env:   ; sh docker/env.sh        # .env for docker compose, with random secrets
 compose-test: ; tests/compose/test.sh # docker-compose.yml as its users run it, killed and restarted
 setup: ; scripts/setup.sh        # install what is missing
 
-.PHONY: run stop test lint bench env compose-test setup
+.PHONY: run stop test lint chaos bench env compose-test setup

@@ -24,6 +24,7 @@ pub const TOKEN: &str = "a-token-for-tests";
 #[derive(Debug)]
 pub struct TestEnv {
     name: String,
+    stack: &'static Stack,
     config: Table,
     folder: PathBuf,
     secrets: Vec<(String, String)>,
@@ -35,9 +36,14 @@ pub struct TestEnv {
 impl TestEnv {
     /// A migrated environment. The name is for people; a number makes it unique.
     pub async fn new(name: &str) -> Self {
+        Self::on(shared_servers().await, name).await
+    }
+
+    /// The same on other servers than those that tests share.
+    pub async fn on(stack: &'static Stack, name: &str) -> Self {
         // The registry of the tests can't take the first schemas of two subjects at once: its database is embedded.
         static FIRST_SCHEMAS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let env = Self::unmigrated(name).await;
+        let env = Self::unmigrated_on(stack, name).await;
         let one_at_a_time = FIRST_SCHEMAS.lock().await;
         let output = env.pipeline(&["migrate"]);
         drop(one_at_a_time);
@@ -47,9 +53,12 @@ impl TestEnv {
 
     /// The same before `pipeline migrate`: an empty database, no topics, no keyspace.
     pub async fn unmigrated(name: &str) -> Self {
+        Self::unmigrated_on(shared_servers().await, name).await
+    }
+
+    async fn unmigrated_on(stack: &'static Stack, name: &str) -> Self {
         static COUNTER: AtomicU32 = AtomicU32::new(1);
         let name = format!("{name}_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
-        let stack = tokio::task::spawn_blocking(servers).await.expect("the servers");
         let admin =
             PgPool::connect(stack.postgres_url("postgres").expose_secret()).await.expect("PostgreSQL");
         let create = format!("CREATE DATABASE {name}");
@@ -67,7 +76,7 @@ impl TestEnv {
             ),
             ("PIPELINE__FETCHER__TOKEN".to_owned(), TOKEN.to_owned()),
         ];
-        Self { name, config, folder, secrets, services: AtomicU32::new(0), db }
+        Self { name, stack, config, folder, secrets, services: AtomicU32::new(0), db }
     }
 
     /// Sets a key, such as `fetcher.page_size`, for the services that are started from now on.
@@ -139,7 +148,7 @@ impl TestEnv {
         spec.args = args.iter().map(Into::into).collect();
         spec.env = self.environment(&file).into_iter().map(|(name, value)| (name, value.into())).collect();
         spec.env.extend(crash_at.map(|point| ("PIPELINE_CRASH_AT".to_owned(), point.into())));
-        Service::start(format!("{}.{service}.{number}", self.name), spec, port).await
+        Service::start(self.stack, format!("{}.{service}.{number}", self.name), spec, port).await
     }
 
     /// Runs `pipeline` with the test's configuration to its end.
@@ -168,18 +177,18 @@ impl TestEnv {
 
     /// Every committed record of a topic.
     pub async fn records(&self, topic: &str) -> Vec<Record> {
-        let (bootstrap, topic) = (servers().kafka_bootstrap(), topic.to_owned());
+        let (bootstrap, topic) = (self.stack.kafka_bootstrap(), topic.to_owned());
         tokio::task::spawn_blocking(move || records::read_all(&bootstrap, &topic)).await.expect("records")
     }
 
     /// Writes records as a foreign producer would.
     pub fn produce(&self, topic: &str, records: &[(Option<&str>, Option<&[u8]>)]) {
-        records::produce(&servers().kafka_bootstrap(), topic, records);
+        records::produce(&self.stack.kafka_bootstrap(), topic, records);
     }
 
     /// A client of the Schema Registry.
     pub fn registry(&self) -> Registry {
-        let url = servers().registry_url().parse().expect("a URL");
+        let url = self.stack.registry_url().parse().expect("a URL");
         Registry::new(&RegistryConfig { url, timeout: std::time::Duration::from_secs(10) }).expect("a client")
     }
 
@@ -191,7 +200,7 @@ impl TestEnv {
     /// A session that uses the test's keyspace.
     pub async fn cassandra(&self) -> Session {
         let session =
-            SessionBuilder::new().known_node(servers().cassandra()).build().await.expect("Cassandra");
+            SessionBuilder::new().known_node(self.stack.cassandra()).build().await.expect("Cassandra");
         session.use_keyspace(self.get("cassandra", "keyspace"), false).await.expect("the keyspace");
         session
     }
@@ -203,6 +212,10 @@ impl TestEnv {
         environment.push(("PIPELINE_CONFIG".to_owned(), files));
         environment
     }
+}
+
+async fn shared_servers() -> &'static Stack {
+    tokio::task::spawn_blocking(servers).await.expect("the servers")
 }
 
 fn configuration(name: &str, stack: &Stack) -> Table {

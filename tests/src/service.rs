@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use local_servers::{ProcessState, ServiceSpec};
+use local_servers::{ProcessState, ServiceSpec, Stack};
 
-use crate::{servers, wait};
+use crate::wait;
 
 /// How long a service may take to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -12,15 +12,21 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 /// A process of the shared stack, killed when dropped.
 #[derive(Debug)]
 pub struct Service {
+    stack: &'static Stack,
     name: String,
     port: u16,
 }
 
 impl Service {
-    pub(crate) async fn start(name: String, mut spec: ServiceSpec, port: u16) -> Self {
+    pub(crate) async fn start(stack: &'static Stack, name: String, mut spec: ServiceSpec, port: u16) -> Self {
         spec.name.clone_from(&name);
-        servers().start_service(spec, env!("CARGO_PKG_VERSION")).await.expect("start a service");
-        Self { name, port }
+        stack.start_service(spec, env!("CARGO_PKG_VERSION")).await.expect("start a service");
+        Self { stack, name, port }
+    }
+
+    /// Name of its process.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// URL of a path on the service's port.
@@ -67,35 +73,35 @@ impl Service {
 
     /// SIGKILL.
     pub async fn kill(&self) {
-        servers().kill(&self.name).await.expect("kill a service");
+        self.stack.kill(&self.name).await.expect("kill a service");
     }
 
     /// Starts it again with the same configuration, on the same port.
     pub async fn restart(&self) {
-        servers().restart(&self.name).await.expect("restart a service");
+        self.stack.restart(&self.name).await.expect("restart a service");
     }
 
     /// SIGTERM, and how long it took to end; by force after 15 s.
     pub async fn stop(&self) -> Duration {
         let began = std::time::Instant::now();
-        servers().stop(&self.name).await.expect("stop a service");
+        self.stack.stop(&self.name).await.expect("stop a service");
         began.elapsed()
     }
 
     /// SIGSTOP.
     pub fn pause(&self) {
-        servers().pause(&self.name).expect("pause a service");
+        self.stack.pause(&self.name).expect("pause a service");
     }
 
     /// SIGCONT.
     pub fn resume(&self) {
-        servers().resume(&self.name).expect("resume a service");
+        self.stack.resume(&self.name).expect("resume a service");
     }
 
     /// Waits until it has ended by itself; how it did.
     pub async fn exited(&self) -> String {
         wait::until(&format!("{} ends", self.name), READY_WITHIN, async || {
-            servers().status().into_iter().find_map(|status| match status.state {
+            self.stack.status().into_iter().find_map(|status| match status.state {
                 ProcessState::Exited(how) if status.record.name == self.name => Some(how),
                 _ => None,
             })
@@ -105,24 +111,24 @@ impl Service {
 
     /// What it logged since its first start.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(servers().log(&self.name)).unwrap_or_default()
+        std::fs::read_to_string(self.stack.log(&self.name)).unwrap_or_default()
     }
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = servers().status().into_iter().find(|status| status.record.name == self.name);
+        let status = self.stack.status().into_iter().find(|status| status.record.name == self.name);
         status.map_or(0, |status| status.resident_bytes)
     }
 
     fn log_hint(&self) -> String {
-        format!("its log is {}", servers().log(&self.name).display())
+        format!("its log is {}", self.stack.log(&self.name).display())
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        let name = self.name.clone();
-        let killer = std::thread::spawn(move || crate::shared::runtime().block_on(servers().kill(&name)));
+        let (stack, name) = (self.stack, self.name.clone());
+        let killer = std::thread::spawn(move || crate::shared::runtime().block_on(stack.kill(&name)));
         // A test that fails already must not panic again.
         let _ = killer.join();
     }

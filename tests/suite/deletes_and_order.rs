@@ -23,8 +23,8 @@ const CHANGES: usize = 4;
 pub(crate) type Row = (Uuid, String, DateTime<Utc>, Option<String>);
 
 /// One change of one of the users; those that are parts of Cassandra's primary keys among them.
-fn change(random: &mut StdRng) -> String {
-    let user = format!("id = (SELECT id FROM known WHERE n = {})", random.random_range(0..USERS));
+pub(crate) fn change(random: &mut StdRng, users: usize) -> String {
+    let user = format!("id = (SELECT id FROM known WHERE n = {})", random.random_range(0..users));
     let number = random.random_range(1..1_000_000);
     match random.random_range(0..6) {
         0 => format!("DELETE FROM users WHERE {user}"),
@@ -37,6 +37,16 @@ fn change(random: &mut StdRng) -> String {
         ),
         _ => format!("UPDATE users SET username = 'u{number}', email = 'u{number}@example.com' WHERE {user}"),
     }
+}
+
+/// Users that [`change`] changes, and can insert again.
+pub(crate) async fn insert_known(env: &TestEnv, users: usize) {
+    insert(&env.db, users, users).await;
+    execute(
+        &env.db,
+        "CREATE TABLE known AS SELECT row_number() OVER () - 1 AS n, id, users AS template FROM users",
+    )
+    .await;
 }
 
 pub(crate) async fn expected(env: &TestEnv) -> BTreeSet<Row> {
@@ -54,19 +64,15 @@ pub(crate) async fn found(session: &Session, table: &str) -> BTreeSet<Row> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_keys_deleted_inserted_and_moved_end_as_in_postgresql_in_every_table() {
     let env = TestEnv::new("deletes_and_order").await;
-    insert(&env.db, USERS, USERS).await;
-    execute(
-        &env.db,
-        "CREATE TABLE known AS SELECT row_number() OVER () - 1 AS n, id, users AS template FROM users",
-    )
-    .await;
+    insert_known(&env, USERS).await;
     let relay = env.start("relay").await;
     let processor = env.start("stream-processor").await;
     let sink = env.start("cassandra-sink").await;
     relay.ready().await;
     let mut random = StdRng::seed_from_u64(SEED);
     for _ in 0..TRANSACTIONS {
-        let changes: Vec<_> = (0..random.random_range(1..=CHANGES)).map(|_| change(&mut random)).collect();
+        let changes: Vec<_> =
+            (0..random.random_range(1..=CHANGES)).map(|_| change(&mut random, USERS)).collect();
         execute(&env.db, &format!("BEGIN; {}; COMMIT", changes.join("; "))).await;
     }
     let expected = expected(&env).await;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cassandra_sink;
+mod chaos;
 mod configuration;
 mod crash_points;
 mod deletes_and_order;
