@@ -153,10 +153,12 @@ async fn every_stage_is_equal_after_faults_at_random() {
     println!("{seconds} s with seed {seed}");
     let config = StackConfig::on_free_ports(pipeline_tests::fresh_root("chaos")).unwrap();
     let stack: &'static Stack = Box::leak(Box::new(Stack::start(config).await.unwrap()));
-    let env = TestEnv::on(stack, "chaos").await;
+    let mut env = TestEnv::on(stack, "chaos").await;
     insert_known(&env, USERS).await;
     let mut services = Vec::new();
-    for name in SERVICES {
+    for (number, name) in SERVICES.into_iter().enumerate() {
+        // Its default, the name of the host, is the same for all of them here.
+        env.set("stream_processor.instance", format!("instance-{number}"));
         services.push(env.start(name).await);
     }
     services[2].ready().await;

@@ -111,8 +111,10 @@ async fn a_second_relay_takes_over_from_a_killed_one() {
     insert(&env.db, 1_000, 100).await;
     until_count(&env, 1_000).await;
     assert_eq!(reqwest::get(second.url("/readyz")).await.unwrap().status(), 503, "it stands by");
+    let killed = std::time::Instant::now();
     first.kill().await;
     second.ready().await;
+    assert!(killed.elapsed() < Duration::from_secs(15), "{:?}", killed.elapsed());
     insert(&env.db, 1_000, 100).await;
     assert_eq!(keys(&until_count(&env, 2_000).await), ids(&env.db).await);
 }
