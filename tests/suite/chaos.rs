@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use apache_avro::types::Value;
-use local_servers::{Stack, StackConfig};
+use local_servers::{CommitLogSync, Stack, StackConfig};
 use pipeline_tests::records::Decoder;
 use pipeline_tests::{Service, TestEnv, records, wait};
 use rand::rngs::StdRng;
@@ -151,7 +151,9 @@ fn check(topic: &str, histories: &BTreeMap<String, History>, rows: &BTreeSet<Row
 async fn every_stage_is_equal_after_faults_at_random() {
     let (seconds, seed) = (setting("CHAOS_SECONDS", 180), setting("CHAOS_SEED", 1));
     println!("{seconds} s with seed {seed}");
-    let config = StackConfig::on_free_ports(pipeline_tests::fresh_root("chaos")).unwrap();
+    let mut config = StackConfig::on_free_ports(pipeline_tests::fresh_root("chaos")).unwrap();
+    // As `pipeline up` and docker-compose.yml have it: what a node acknowledged must outlive its end.
+    config.commit_log_sync = CommitLogSync::Group;
     let stack: &'static Stack = Box::leak(Box::new(Stack::start(config).await.unwrap()));
     let mut env = TestEnv::on(stack, "chaos").await;
     insert_known(&env, USERS).await;
