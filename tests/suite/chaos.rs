@@ -161,10 +161,13 @@ async fn every_stage_is_equal_after_faults_at_random() {
     for (number, name) in SERVICES.into_iter().enumerate() {
         // Its default, the name of the host, is the same for all of them here.
         env.set("stream_processor.instance", format!("instance-{number}"));
-        services.push(env.start(name).await);
+        let started = env.start(name).await;
+        // One of the relays stands by, and is never ready.
+        if name != "relay" {
+            started.ready().await;
+        }
+        services.push(started);
     }
-    services[2].ready().await;
-
     let (stop, committed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let writer = tokio::spawn(load(env.db.clone(), seed, Arc::clone(&stop), Arc::clone(&committed)));
     let done = faults(stack, &services, seed, Duration::from_secs(seconds)).await;
@@ -172,7 +175,7 @@ async fn every_stage_is_equal_after_faults_at_random() {
     writer.await.unwrap();
 
     let began = Instant::now();
-    let rows = wait::until("PostgreSQL", QUIET, async || Some(expected(&env).await)).await;
+    let rows = expected(&env).await;
     let session = env.cassandra().await;
     for table in ["users_by_id", "users_by_country", "users_by_run"] {
         wait::until(&format!("{table} has PostgreSQL's rows"), QUIET, async || {

@@ -183,7 +183,7 @@ impl Writer {
         }
         let what = if again.is_some() { "redriven" } else { "purged" };
         if let (Some(value), Some(topic)) = (again, &letter.source_topic) {
-            self.producer.send(original(letter, topic, value, &headers(letter)))?;
+            self.producer.send(original(letter, topic, value, headers(letter)))?;
         }
         let resolution = BaseRecord::<[u8], [u8]>::to(&letter.name.topic)
             .partition(letter.name.position.partition)
@@ -207,9 +207,9 @@ fn original<'r>(
     letter: &'r Letter,
     topic: &'r str,
     value: Option<&'r [u8]>,
-    headers: &OwnedHeaders,
+    headers: OwnedHeaders,
 ) -> BaseRecord<'r, [u8], [u8]> {
-    let mut record = BaseRecord::to(topic).headers(headers.clone());
+    let mut record = BaseRecord::to(topic).headers(headers);
     record.partition = letter.source_partition;
     record.key = letter.key.as_deref();
     record.payload = value;
