@@ -186,6 +186,11 @@ impl TestEnv {
         records::produce(&self.stack.kafka_bootstrap(), topic, records);
     }
 
+    /// Writes records once more where they were.
+    pub fn copy(&self, topic: &str, records: &[Record]) {
+        records::copy(&self.stack.kafka_bootstrap(), topic, records);
+    }
+
     /// A client of the Schema Registry.
     pub fn registry(&self) -> Registry {
         let url = self.stack.registry_url().parse().expect("a URL");

@@ -8,8 +8,8 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use events::{Registry, wire};
 use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, TopicPartitionList};
 
@@ -93,6 +93,51 @@ pub fn produce(bootstrap: &str, topic: &str, records: &[(Option<&str>, Option<&[
         producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
     }
     producer.flush(TIMEOUT).expect("delivery");
+}
+
+/// Writes records once more where they were: key, value, headers and partition.
+pub fn copy(bootstrap: &str, topic: &str, records: &[Record]) {
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).create().expect("a producer");
+    for original in records {
+        let headers = original.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
+        let mut record: BaseRecord<'_, str, [u8]> =
+            BaseRecord::to(topic).partition(original.partition).headers(headers);
+        record.key = original.key.as_deref();
+        record.payload = original.value.as_deref();
+        producer.send(record).map_err(|(error, _)| error).expect("room in the queue");
+    }
+    producer.flush(TIMEOUT).expect("delivery");
+}
+
+/// Commits the ends of a topic for a group that has no members, and leaves the metadata of its offsets as it is:
+/// that is what it returns.
+pub fn move_to_end(bootstrap: &str, group: &str, topic: &str) -> Vec<String> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("a consumer");
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("metadata");
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition(topic, partition.id());
+    }
+    let committed = consumer.committed_offsets(list, TIMEOUT).expect("the group's offsets");
+    let mut moved = TopicPartitionList::new();
+    let mut kept = Vec::new();
+    for element in committed.elements() {
+        let (_, high) = consumer.fetch_watermarks(topic, element.partition(), TIMEOUT).expect("the end");
+        let mut at_end = moved.add_partition(topic, element.partition());
+        at_end.set_offset(Offset::Offset(high)).expect("an offset");
+        at_end.set_metadata(element.metadata());
+        kept.push(element.metadata().to_owned());
+    }
+    consumer.commit(&moved, CommitMode::Sync).expect("a commit");
+    kept
 }
 
 /// Decodes values by the schema that each names.

@@ -8,6 +8,7 @@ use pipeline_tests::{TestEnv, wait};
 use randomuser_sim::{SimConfig, Simulator};
 use serde_json::{Value, json};
 
+use crate::continuity::assert_continuous;
 use crate::deletes_and_order::{expected, found};
 use crate::relay::execute;
 
@@ -60,6 +61,7 @@ async fn ended(service: &str, point: &str) {
     for topic in [env.raw_topic(), env.processed_topic()] {
         wait::until_equal(topic, PATIENCE, RECORDS, async || env.records(topic).await.len()).await;
         assert_eq!(env.records(&format!("{topic}.dlq")).await, []);
+        assert_continuous(topic, &env.records(topic).await);
     }
     let session = env.cassandra().await;
     for table in ["users_by_id", "users_by_country", "users_by_run"] {

@@ -6,6 +6,7 @@
 mod cassandra_sink;
 mod chaos;
 mod configuration;
+mod continuity;
 mod crash_points;
 mod deletes_and_order;
 mod dlq;

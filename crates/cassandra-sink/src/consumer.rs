@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use kafka::KafkaConfig;
 use kafka::context::Throttle;
+use kafka::sequence::{self, Verdict, Watch};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -24,7 +25,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::SinkConfig;
-use crate::offsets::Offsets;
+use crate::offsets::{End, Offsets, Position};
 use crate::record::{BATCH_BYTES, BATCH_RECORDS, Batch, Record};
 use context::GroupContext;
 
@@ -59,6 +60,8 @@ pub struct Poller {
     pub queue: mpsc::Sender<Batch>,
     /// What `/readyz` calls Kafka.
     pub component: Component,
+    /// What `/readyz` says of missing records.
+    pub continuity: Component,
     /// When to stop.
     pub shutdown: CancellationToken,
     /// For waiting on the queue.
@@ -76,6 +79,7 @@ struct Polling<'p> {
     paused: bool,
     settled_at: Instant,
     log: Throttle,
+    watch: Watch,
 }
 
 impl Poller {
@@ -118,7 +122,8 @@ impl Poller {
             // The default waits a second once that much is queued.
             ("fetch.queue.backoff.ms", "10"),
         ];
-        let context = GroupContext::new(Arc::clone(&self.offsets), self.config.drain_timeout);
+        let watch = Watch::new(crate::HOP, &self.config.source_topic);
+        let context = GroupContext::new(Arc::clone(&self.offsets), self.config.drain_timeout, watch);
         self.kafka.client(crate::SERVICE, &settings).create_with_context(context)
     }
 
@@ -134,11 +139,11 @@ impl Poller {
         drop(consumer);
     }
 
-    fn commit_in_time(&self, consumer: &Arc<GroupConsumer>, last: Vec<(i32, i64)>) -> bool {
+    fn commit_in_time(&self, consumer: &Arc<GroupConsumer>, last: Vec<Position>) -> bool {
         let (done, committed) = std::sync::mpsc::channel();
         let (consumer, topic) = (Arc::clone(consumer), self.config.source_topic.clone());
         std::thread::spawn(move || {
-            let outcome = group::commit(&consumer, &topic, &last).map(drop);
+            let outcome = group::commit(&consumer, &topic, &last);
             // First, so that the group is left on the thread that waits for it.
             drop(consumer);
             done.send(outcome)
@@ -170,6 +175,7 @@ impl<'p> Polling<'p> {
             paused: false,
             settled_at: Instant::now(),
             log: Throttle::default(),
+            watch: Watch::new(crate::HOP, &poller.config.source_topic),
         }
     }
 
@@ -197,13 +203,71 @@ impl<'p> Polling<'p> {
     }
 
     fn take(&mut self, message: &BorrowedMessage<'_>) {
-        let timestamp = message.timestamp().to_millis();
-        let Some(ticket) = self.poller.offsets.read(message.partition(), message.offset(), timestamp) else {
+        if !self.know_what_was_seen() {
+            return;
+        }
+        let (partition, timestamp) = (message.partition(), message.timestamp().to_millis());
+        let mark = sequence::read(message.headers());
+        let repaired = mark.repaired.clone();
+        let offsets = &self.poller.offsets;
+        let Some((ticket, verdict)) = offsets.read(partition, message.offset(), timestamp, mark) else {
             return;
         };
+        match verdict {
+            Verdict::Next => {}
+            Verdict::Gap(gap) => self.watch.gap(partition, &gap),
+            Verdict::Repeat => {
+                self.watch.repeats(partition, 1);
+                // Dropped, which is as good as written.
+                if offsets.begin(&ticket) {
+                    offsets.end(&ticket, End::Done);
+                }
+                return;
+            }
+        }
+        repaired.iter().for_each(|repaired| self.watch.repaired(partition, repaired));
+        if verdict != Verdict::Next || !repaired.is_empty() {
+            self.show_missing();
+        }
         let record = Record::new(message, ticket);
         self.bytes += record.size();
         self.batch.push(record);
+    }
+
+    /// Before the first record of a partition. Tries until the brokers answer: without it a record that is missing
+    /// would not be missed. `false` if the shutdown came first.
+    fn know_what_was_seen(&mut self) -> bool {
+        let poller = self.poller;
+        loop {
+            let unknown = poller.offsets.unknown();
+            if unknown.is_empty() {
+                return true;
+            }
+            match group::ledgers(self.consumer, &poller.config.source_topic, &unknown) {
+                Ok(ledgers) => {
+                    for (partition, ledger) in ledgers {
+                        poller.offsets.begin_after(partition, ledger.seen);
+                    }
+                    self.show_missing();
+                }
+                Err(error) => {
+                    poller.component.waiting(format!("Kafka: the group's positions can't be read: {error}"));
+                    std::thread::sleep(POLL);
+                }
+            }
+            if poller.shutdown.is_cancelled() {
+                return false;
+            }
+        }
+    }
+
+    fn show_missing(&self) {
+        let seen = self.poller.offsets.seen();
+        seen.iter().for_each(|(partition, seen)| self.watch.missing(*partition, Some(seen)));
+        match self.watch.alarm(seen.iter().map(|(partition, seen)| (*partition, seen))) {
+            Some(alarm) => self.poller.continuity.waiting(alarm),
+            None => self.poller.continuity.ready(),
+        }
     }
 
     /// Gives what was read to the writer; pauses while it has no room. `false` if the writer is gone.
@@ -256,6 +320,8 @@ impl<'p> Polling<'p> {
     /// compare it, since only here everything that was handed out is known.
     fn settle(&mut self) -> Result<(), KafkaError> {
         self.settled_at = Instant::now();
+        // Also of partitions that went.
+        self.show_missing();
         for element in self.consumer.position()?.elements() {
             if let Offset::Offset(position) = element.offset() {
                 self.poller.offsets.settle(element.partition(), position);

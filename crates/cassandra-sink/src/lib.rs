@@ -47,6 +47,8 @@ use writer::Writer;
 
 /// Name of the service, in logs, dead letters and to the brokers.
 pub const SERVICE: &str = "cassandra-sink";
+/// Value of the label `hop`.
+pub(crate) const HOP: &str = "cassandra_sink";
 
 /// Starts the two threads: the consumer joins its group once the writer can write.
 ///
@@ -54,17 +56,20 @@ pub const SERVICE: &str = "cassandra-sink";
 /// The admin port can't be opened, or a client refuses its configuration.
 pub async fn start(settings: Settings, context: Context) -> Result<(), BoxError> {
     let registry = Registry::new(&settings.registry)?;
-    let offsets = Arc::new(Offsets::default());
+    let offsets = Arc::new(Offsets::new(&settings.sink.source_topic));
     let (queue, batches) = mpsc::channel((settings.sink.queue_bytes / BATCH_BYTES).max(1));
     let (writer_ready, ready) = oneshot::channel();
 
     let kafka = context.health.component("kafka");
+    let continuity = context.health.component("continuity");
+    continuity.ready();
     let poller = Poller {
         config: settings.sink.clone(),
         kafka: settings.kafka.clone(),
         offsets: Arc::clone(&offsets),
         queue,
         component: kafka.clone(),
+        continuity,
         shutdown: context.shutdown.clone(),
         runtime: Handle::current(),
     };

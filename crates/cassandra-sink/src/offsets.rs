@@ -1,7 +1,8 @@
 //! What has been read and what has been written, so that only a contiguous written position is ever committed.
 //!
 //! Writes end in any order. A partition's position moves over a record only when it and all before it are done, so a
-//! crash repeats records and never skips one. Positions are those of the next record to read, as Kafka commits them.
+//! crash repeats records and never skips one. Positions are those of the next record to read, as Kafka commits them;
+//! with each goes what was seen up to it ([`kafka::sequence`]).
 
 mod window;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use kafka::sequence::{Ledger, Mark, Seen, Verdict};
 use tokio::sync::Notify;
 use window::Window;
 
@@ -29,9 +31,21 @@ pub enum End {
     Abandoned,
 }
 
+/// How far a partition is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub partition: i32,
+    /// Offset of the next record to read.
+    pub next: i64,
+    /// What was seen up to it.
+    pub ledger: Ledger,
+}
+
 /// The partitions that this process has. Shared by the consumer and the writer.
 #[derive(Debug, Default)]
 pub struct Offsets {
+    topic: String,
     state: Mutex<State>,
     drained: Condvar,
     /// Notified when partitions are given up, so that what waits for Cassandra sees it at once.
@@ -48,6 +62,10 @@ struct State {
 struct Partition {
     epoch: u64,
     window: Window,
+    /// What was read; `None` before it is known what was read up to the committed position.
+    seen: Option<Seen>,
+    /// Offset of the next record that was not read yet.
+    next: i64,
     /// Records whose writing has begun and not ended.
     running: usize,
     /// Nothing is begun any more.
@@ -56,6 +74,12 @@ struct Partition {
 }
 
 impl Offsets {
+    /// Of a topic; none yet.
+    #[must_use]
+    pub fn new(topic: &str) -> Self {
+        Self { topic: topic.to_owned(), ..Self::default() }
+    }
+
     /// Partitions that are now ours, nothing of them read.
     pub fn assign(&self, partitions: impl IntoIterator<Item = i32>) {
         let mut state = self.lock();
@@ -66,11 +90,47 @@ impl Offsets {
         }
     }
 
-    /// A record was read; `timestamp` in milliseconds since the epoch. `None` if the partition is not ours.
-    pub fn read(&self, partition: i32, offset: i64, timestamp: Option<i64>) -> Option<Ticket> {
+    /// Partitions that are ours and of which it is not known yet what was seen up to their committed positions.
+    #[must_use]
+    pub fn unknown(&self) -> Vec<i32> {
+        let state = self.lock();
+        state.partitions.iter().filter(|(_, known)| known.seen.is_none()).map(|(number, _)| *number).collect()
+    }
+
+    /// What was seen up to the committed position of a partition.
+    pub fn begin_after(&self, partition: i32, seen: Seen) {
+        if let Some(known) = self.lock().partitions.get_mut(&partition) {
+            known.window.begin(seen.clone());
+            known.seen = Some(seen);
+        }
+    }
+
+    /// A record was read; `timestamp` in milliseconds since the epoch. `None` if the partition is not ours, or if
+    /// librdkafka hands the record out again, as it may after a pause.
+    pub fn read(
+        &self,
+        partition: i32,
+        offset: i64,
+        timestamp: Option<i64>,
+        mark: Mark,
+    ) -> Option<(Ticket, Verdict)> {
         let mut state = self.lock();
-        let known = state.partitions.get_mut(&partition)?;
-        Some(Ticket { partition, epoch: known.epoch, sequence: known.window.push(offset, timestamp) })
+        let known = state.partitions.get_mut(&partition).filter(|known| offset >= known.next)?;
+        known.next = offset + 1;
+        let seen = known.seen.get_or_insert_default();
+        let verdict = mark.sequence.map_or(Verdict::Next, |sequence| seen.take(sequence));
+        for repaired in &mark.repaired {
+            seen.repair(repaired, &self.topic, partition);
+        }
+        let sequence = known.window.push(offset, timestamp, mark);
+        Some((Ticket { partition, epoch: known.epoch, sequence }, verdict))
+    }
+
+    /// What was read of each partition that is ours.
+    #[must_use]
+    pub fn seen(&self) -> Vec<(i32, Seen)> {
+        let state = self.lock();
+        state.partitions.iter().filter_map(|(number, known)| Some((*number, known.seen.clone()?))).collect()
     }
 
     /// The record's writing begins. `false` if it must not, since its partition is given up.
@@ -93,7 +153,7 @@ impl Offsets {
         let Some(partition) = state.of(ticket) else { return };
         partition.running = partition.running.saturating_sub(1);
         if end == End::Done {
-            partition.window.finish(ticket.sequence);
+            partition.window.finish(ticket.sequence, &self.topic, ticket.partition);
         }
         if partition.closing && partition.running == 0 {
             self.drained.notify_all();
@@ -110,8 +170,8 @@ impl Offsets {
 
     /// Positions that are ahead of the last committed ones.
     #[must_use]
-    pub fn to_commit(&self) -> Vec<(i32, i64)> {
-        self.lock().partitions.iter().filter_map(|(number, known)| Some((*number, known.ahead()?))).collect()
+    pub fn to_commit(&self) -> Vec<Position> {
+        self.lock().partitions.iter().filter_map(|(number, known)| known.ahead(*number)).collect()
     }
 
     /// The group has this position now.
@@ -123,7 +183,7 @@ impl Offsets {
 
     /// Begins nothing more of these partitions, waits until what has begun has ended or `patience` is over, and
     /// forgets them. Returns the positions that are not committed yet.
-    pub fn give_up(&self, partitions: &[i32], patience: Duration) -> Vec<(i32, i64)> {
+    pub fn give_up(&self, partitions: &[i32], patience: Duration) -> Vec<Position> {
         let deadline = Instant::now() + patience;
         let mut state = self.lock();
         for partition in partitions {
@@ -142,7 +202,7 @@ impl Offsets {
         }
         let given_up =
             partitions.iter().filter_map(|number| Some((*number, state.partitions.remove(number)?)));
-        given_up.filter_map(|(number, known)| Some((number, known.ahead()?))).collect()
+        given_up.filter_map(|(number, known)| known.ahead(number)).collect()
     }
 
     /// Every partition that is ours: its position, and the timestamp of its oldest unfinished record in
@@ -170,8 +230,11 @@ impl State {
 }
 
 impl Partition {
-    fn ahead(&self) -> Option<i64> {
-        self.window.position().filter(|position| self.committed.is_none_or(|committed| committed < *position))
+    fn ahead(&self, partition: i32) -> Option<Position> {
+        let next = self.window.position();
+        let next = next.filter(|position| self.committed.is_none_or(|committed| committed < *position))?;
+        let ledger = Ledger { seen: self.window.seen().clone(), sent: None };
+        Some(Position { partition, next, ledger })
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod meta;
 pub mod registry;
+pub mod repair;
 pub mod schemas;
 pub mod wire;
 

@@ -96,6 +96,20 @@ impl TransactionalProducer {
         metadata.map(drop).map_err(|source| self.error("connection", source))
     }
 
+    /// How many partitions a topic has. Blocks 8 s at the most.
+    ///
+    /// # Errors
+    /// The brokers are away, or there is no such topic.
+    pub fn partitions(&self, topic: &str) -> Result<i32, TransactionError> {
+        let failed = |source| self.error("look at the topic", source);
+        let metadata = self.producer.client().fetch_metadata(Some(topic), CALL_TIMEOUT).map_err(failed)?;
+        let count = metadata.topics().first().map_or(0, |found| found.partitions().len());
+        match i32::try_from(count) {
+            Ok(count) if count > 0 => Ok(count),
+            _ => Err(failed(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))),
+        }
+    }
+
     /// Takes the transactional id over: fences its last holder, and waits until that one's transaction is aborted
     /// or completed. Blocks 8 s at the most.
     ///

@@ -54,6 +54,15 @@ pub enum Command {
         #[command(subcommand)]
         command: DlqCommand,
     },
+    /// Publish the rows again that a reader of a topic misses; fails if it still misses them at the end
+    Repair {
+        /// Only say what is missing
+        #[arg(long)]
+        dry_run: bool,
+        /// How long to wait until the readers have them
+        #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+        wait: Duration,
+    },
     /// The process in the background that `up` starts
     #[command(hide = true)]
     Supervise(SuperviseArgs),

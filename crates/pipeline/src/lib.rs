@@ -13,6 +13,7 @@ pub mod local;
 pub mod migrate;
 mod offsets;
 pub mod output;
+pub mod repair;
 pub mod run;
 pub mod services;
 mod stamp;
@@ -111,6 +112,9 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
                     dlq::purge(&settings, filter.filter(), *dry_run, output).await?;
                 }
             }
+        }
+        Command::Repair { dry_run, wait } => {
+            return repair::run(&settings()?, *dry_run, *wait, output).await;
         }
         Command::Supervise(args) => {
             let config = cli.common.config.clone();

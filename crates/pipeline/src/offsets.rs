@@ -60,7 +60,19 @@ impl Watcher {
         asked.map_err(|source| OffsetsError { what: self.topic.clone(), source })
     }
 
-    fn ask(&self) -> Result<Positions, KafkaError> {
+    /// The metadata of every offset that the group has committed.
+    pub(crate) async fn metadata(&self) -> Result<BTreeMap<i32, String>, OffsetsError> {
+        let watcher = self.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let committed = watcher.committed()?;
+            let elements = committed.elements();
+            Ok(elements.iter().map(|at| (at.partition(), at.metadata().to_owned())).collect())
+        });
+        let asked = asked.await.unwrap_or(Err(KafkaError::Canceled));
+        asked.map_err(|source| OffsetsError { what: self.topic.clone(), source })
+    }
+
+    fn committed(&self) -> Result<TopicPartitionList, KafkaError> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), PATIENCE)?;
         let found = metadata.topics().first();
         if let Some(code) = found.and_then(|found| found.error()) {
@@ -70,7 +82,11 @@ impl Watcher {
         for partition in found.into_iter().flat_map(|found| found.partitions()) {
             wanted.add_partition(&self.topic, partition.id());
         }
-        let committed = self.consumer.committed_offsets(wanted, PATIENCE)?;
+        self.consumer.committed_offsets(wanted, PATIENCE)
+    }
+
+    fn ask(&self) -> Result<Positions, KafkaError> {
+        let committed = self.committed()?;
         let mut positions = Positions::new();
         for element in committed.elements() {
             let partition = element.partition();

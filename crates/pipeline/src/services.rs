@@ -1,6 +1,7 @@
 //! What the command line has to know of the services' own sections. The rest of a section is its service's matter,
 //! which is why unknown keys are no error here.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Deserialize;
@@ -23,6 +24,27 @@ pub struct Relay {
     pub listen: SocketAddr,
     /// Its replication slot.
     pub slot: String,
+    /// Its publication.
+    pub publication: String,
+    /// Topics of tables that are not named after them.
+    pub tables: BTreeMap<String, RelayedTable>,
+}
+
+/// Of `[relay.tables]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct RelayedTable {
+    /// Its topic.
+    pub topic: Option<String>,
+}
+
+impl Relay {
+    /// The table whose topic this is; `public.users` if none says so.
+    #[must_use]
+    pub fn table_of(&self, topic: &str) -> String {
+        let named = self.tables.iter().find(|(_, table)| table.topic.as_deref() == Some(topic));
+        named.map_or_else(|| "public.users".to_owned(), |(name, _)| name.clone())
+    }
 }
 
 /// Of `[stream_processor]`.
@@ -53,7 +75,12 @@ impl Default for Fetcher {
 
 impl Default for Relay {
     fn default() -> Self {
-        Self { listen: local(8001), slot: "datastreaming_relay".to_owned() }
+        Self {
+            listen: local(8001),
+            slot: "datastreaming_relay".to_owned(),
+            publication: "datastreaming".to_owned(),
+            tables: BTreeMap::new(),
+        }
     }
 }
 

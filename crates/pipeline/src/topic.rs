@@ -74,19 +74,32 @@ pub(crate) fn read_to_end<E: From<TopicError>>(
     Ok(())
 }
 
+/// How many partitions a topic has.
+///
+/// # Errors
+/// Kafka's.
+pub(crate) fn partitions(kafka: &KafkaConfig, client: &str, topic: &str) -> Result<usize, KafkaError> {
+    let consumer: BaseConsumer<LoggedContext> =
+        kafka.client(client, &[]).create_with_context(LoggedContext::default())?;
+    ids(&consumer, topic).map(|ids| ids.len())
+}
+
+fn ids(consumer: &BaseConsumer<LoggedContext>, topic: &str) -> Result<Vec<i32>, KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let found = metadata.topics().first();
+    if let Some(code) = found.and_then(|found| found.error()) {
+        return Err(KafkaError::MetadataFetch(code.into()));
+    }
+    Ok(found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect())
+}
+
 /// Assigns every partition; the offsets after their last records, of those that are not empty.
 fn assign(
     consumer: &BaseConsumer<LoggedContext>,
     topic: &str,
     since: Option<i64>,
 ) -> Result<Vec<(i32, i64)>, KafkaError> {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    let found = metadata.topics().first();
-    if let Some(code) = found.and_then(|found| found.error()) {
-        return Err(KafkaError::MetadataFetch(code.into()));
-    }
-    let partitions: Vec<i32> =
-        found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect();
+    let partitions = ids(consumer, topic)?;
     let mut wanted = TopicPartitionList::new();
     for partition in &partitions {
         let offset = since.map_or(Offset::Beginning, Offset::Offset);

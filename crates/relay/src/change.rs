@@ -19,6 +19,7 @@ pub struct Writer {
     key: Vec<u8>,
     old_key: Vec<u8>,
     value: Vec<u8>,
+    repaired: Option<String>,
 }
 
 /// A change and the rows it is about.
@@ -41,6 +42,19 @@ pub struct Published<'a> {
     pub coverage: Option<&'a Coverage>,
     /// The change's transaction.
     pub xid: u32,
+}
+
+/// A row that is published once more, see [`crate::repair`].
+#[derive(Debug, Clone, Copy)]
+pub struct Repaired<'a> {
+    /// The row as it is, if it is there.
+    pub new: Option<Row<'a>>,
+    /// The identity that the last record of the key had, if that was no delete.
+    pub old: Option<Row<'a>>,
+    /// Its key alone.
+    pub key: Row<'a>,
+    /// What this record ends the repair of.
+    pub note: Option<&'a str>,
 }
 
 impl Published<'_> {
@@ -102,6 +116,43 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes a row as it is now: an update that takes what was made of the last record away, or a delete. How many
+    /// records that were.
+    ///
+    /// # Errors
+    /// As [`Self::write_read`].
+    pub fn write_repaired(
+        &mut self,
+        table: &mut Active,
+        row: Repaired<'_>,
+        stamp: Stamp,
+        sink: &mut Sink,
+    ) -> Result<u64, RelayError> {
+        const EVERYTHING: Published<'_> = Published { coverage: None, xid: 0 };
+        self.repaired = row.note.map(str::to_owned);
+        let change = |new, old| Change { kind: ChangeKind::Delete, new, old, stamp };
+        let records = match (row.new, row.old) {
+            (Some(new), old) => {
+                let before = old.filter(|old| table.plan.identity_changed(*old, new));
+                self.put(table, Op::Update, change(new, new), before, EVERYTHING, sink)?;
+                1
+            }
+            (None, Some(old)) => {
+                self.delete(table, change(old, old), EVERYTHING, sink)?;
+                2
+            }
+            // There is nothing to say but that the repair has ended.
+            (None, None) if row.note.is_some() => {
+                table.plan.write_key(row.key, &mut self.key)?;
+                self.send(table, stamp, None, sink)?;
+                1
+            }
+            (None, None) => 0,
+        };
+        self.repaired = None;
+        Ok(records)
+    }
+
     fn put(
         &mut self,
         table: &mut Active,
@@ -151,6 +202,7 @@ impl Writer {
             key: &self.key,
             value: op.is_some().then_some(&self.value),
             timestamp_ms: stamp.commit_micros.div_euclid(1000),
+            repaired: self.repaired.as_deref(),
         })?;
         if let Some(op) = op {
             table.metrics.add(op);

@@ -21,6 +21,7 @@ pub mod preflight;
 pub mod progress;
 pub mod relations;
 pub mod relay;
+pub mod repair;
 pub mod report;
 pub mod resnapshot;
 pub mod schema;

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use kafka::sequence::Sent;
 use pgwire_replication::Lsn;
 use serde::{Deserialize, Serialize};
 
 use crate::order::KeyOrder;
+use crate::preflight::Server;
 use crate::visibility::XidSnapshot;
 
 /// Where a change is in the stream.
@@ -29,9 +31,21 @@ pub struct Progress {
     pub system_id: String,
     /// The slot's database.
     pub database: String,
+    /// The last sequence numbers, by topic.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sent: BTreeMap<String, Sent>,
     /// How far it is.
     #[serde(flatten)]
     pub phase: Phase,
+}
+
+impl Progress {
+    /// Of a relay of this server, before it has sent anything.
+    #[must_use]
+    pub fn of(server: &Server, phase: Phase) -> Self {
+        let (system_id, database) = (server.system_id.clone(), server.database.clone());
+        Self { system_id, database, sent: BTreeMap::new(), phase }
+    }
 }
 
 /// How far the relay is.
@@ -212,6 +226,7 @@ mod tests {
         let snapshot = Progress {
             system_id: "74".to_owned(),
             database: "d".to_owned(),
+            sent: BTreeMap::new(),
             phase: Phase::Snapshot { slot_lsn: Lsn(0x20), first_lsn: Lsn(0x10), coverage: coverage.clone() },
         };
         let json = serde_json::to_string(&snapshot).unwrap();
@@ -223,7 +238,9 @@ mod tests {
         let place = Place { commit_lsn: Lsn(0x1_0000_0000), ordinal: 3 };
         for handover in [None, Some(Handover { until: Lsn(9), coverage })] {
             let phase = Phase::Streaming { place, end_lsn: Lsn(7), handover };
-            let streaming = Progress { phase, ..snapshot.clone() };
+            let mut sent = Sent::begin();
+            sent.next(0, 3);
+            let streaming = Progress { phase, sent: [("t".to_owned(), sent)].into(), ..snapshot.clone() };
             let json = serde_json::to_string(&streaming).unwrap();
             assert!(json.contains(r#""phase":"streaming","commit_lsn":"1/0","ordinal":3,"end_lsn":"0/7""#));
             assert_eq!(serde_json::from_str::<Progress>(&json).unwrap(), streaming);

@@ -116,6 +116,18 @@ impl Relations {
         Some(format!("{}.{}", message.schema, message.table))
     }
 
+    /// A table by its name: as the stream has described it, or else as the catalog does.
+    pub fn find(&mut self, name: &str, published: Vec<catalog::Published>) -> Option<u32> {
+        let described = self.by_id.keys().copied().find(|id| self.name(*id).is_some_and(|of| of == name));
+        described.or_else(|| {
+            let is_it = |message: &RelationMessage| format!("{}.{}", message.schema, message.table) == name;
+            let message = published.into_iter().map(|table| table.relation).find(is_it)?;
+            let id = message.id;
+            self.describe(message);
+            Some(id)
+        })
+    }
+
     /// Makes the plan of a table that was described. `false` if the shutdown came first.
     ///
     /// # Errors

@@ -224,7 +224,7 @@ impl Relay {
     ) -> Result<bool, RelayError> {
         let config = &self.settings.relay;
         match self.take_over(sink, prepared)? {
-            None => sink.commit(&self.progress(server, Phase::Creating))?,
+            None => sink.commit(Progress::of(server, Phase::Creating))?,
             Some(progress) => {
                 self.check_origin(server, &progress)?;
                 match progress.phase {
@@ -323,6 +323,7 @@ impl Relay {
             shutdown: &self.shutdown,
             slot_lost,
             slot: &config.slot,
+            publication: &config.publication,
         };
         stream.run(progress, place, end_lsn, handover).await
     }
@@ -332,14 +333,16 @@ impl Relay {
         let config = &self.settings.relay;
         sink.take_over()?;
         let read = || offsets::read(&self.settings.kafka, &config.offsets_topic, &config.slot);
-        match read() {
+        let progress = match read() {
             Err(OffsetsError::OpenTransaction { topic }) => {
                 tracing::warn!(topic, "a transaction that nobody ends is open: aborting what may be ours");
                 sink.abort_leftovers(&prepared.partitions)?;
-                Ok(read()?)
+                read()?
             }
-            outcome => Ok(outcome?),
-        }
+            outcome => outcome?,
+        };
+        sink.count_on(progress.as_ref());
+        Ok(progress)
     }
 
     /// From the snapshot to the stream: from now on the rule of the handover stands in the offsets topic.
@@ -352,7 +355,7 @@ impl Relay {
     ) -> Result<(Place, Lsn, Option<Handover>), RelayError> {
         let end_lsn = place.commit_lsn;
         let phase = Phase::Streaming { place, end_lsn, handover: Some(handover.clone()) };
-        sink.commit(&Progress { phase, ..origin.clone() })?;
+        sink.commit(Progress { phase, ..origin.clone() })?;
         self.metrics.kafka_transactions.increment(1);
         Ok((place, end_lsn, Some(handover)))
     }
@@ -375,10 +378,6 @@ impl Relay {
             metrics: self.metrics.clone(),
             slot_lost,
         }
-    }
-
-    fn progress(&self, server: &Server, phase: Phase) -> Progress {
-        Progress { system_id: server.system_id.clone(), database: server.database.clone(), phase }
     }
 
     fn check_origin(&self, server: &Server, progress: &Progress) -> Result<(), Unusable> {

@@ -34,8 +34,7 @@ pub async fn run(settings: Settings, _: Context) -> Result<(), BoxError> {
     drop_slot(&mut conn, &config.slot).await?;
     // A relay that comes up in between finds no slot for its position, and stops.
     sink.take_over()?;
-    let (system_id, database) = (server.system_id, server.database);
-    sink.commit(&Progress { system_id, database, phase: Phase::Creating })?;
+    sink.commit(Progress::of(&server, Phase::Creating))?;
     tracing::info!(
         slot = config.slot,
         operation = Op::Read.as_str(),

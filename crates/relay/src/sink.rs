@@ -2,10 +2,13 @@
 //!
 //! Everything here blocks its thread for as long as Kafka takes, which is the back pressure of the stream.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use kafka::{KafkaConfig, TransactionError, TransactionalProducer};
+use kafka::sequence::{REPAIRED, Sent};
+use kafka::{KafkaConfig, TransactionError, TransactionalProducer, partitioner, sequence};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use service::crash::{self, CrashPoint};
 
@@ -29,6 +32,17 @@ pub struct Sink {
     /// Whether the transactional id was taken over.
     is_owner: bool,
     open: Option<Open>,
+    /// The topics that records went to, and those of the position that was read back.
+    topics: HashMap<String, Topic>,
+}
+
+/// A table's topic.
+#[derive(Debug, Default)]
+struct Topic {
+    /// How many partitions it has; not known before the first record.
+    partitions: Option<i32>,
+    /// The numbers that its records have got.
+    sent: Sent,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +65,8 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// Its timestamp, milliseconds since 1970.
     pub timestamp_ms: i64,
+    /// The repair that it ends, if it does.
+    pub repaired: Option<&'a str>,
 }
 
 impl Sink {
@@ -71,6 +87,7 @@ impl Sink {
             max_bytes: config.max_transaction_bytes,
             is_owner: false,
             open: None,
+            topics: HashMap::new(),
         })
     }
 
@@ -115,8 +132,12 @@ impl Sink {
     pub fn send(&mut self, record: Record<'_>) -> Result<(), RelayError> {
         crash::here(CrashPoint::RelayBeforeProduce);
         let mut open = self.begin()?;
-        let mut message =
-            BaseRecord::<[u8], [u8]>::to(record.topic).key(record.key).timestamp(record.timestamp_ms);
+        let (partition, headers) = self.number(&record)?;
+        let mut message = BaseRecord::<[u8], [u8]>::to(record.topic)
+            .partition(partition)
+            .key(record.key)
+            .timestamp(record.timestamp_ms)
+            .headers(headers);
         message.payload = record.value;
         self.producer.send(message).map_err(|source| refused(source, record))?;
         open.records += 1;
@@ -128,14 +149,44 @@ impl Sink {
         Ok(())
     }
 
-    /// Commits the open transaction, or a new one, with the position that its records lead to.
+    /// Where a record goes, and the headers with its number there.
+    fn number(&mut self, record: &Record<'_>) -> Result<(i32, OwnedHeaders), TransactionError> {
+        let topic = match self.topics.get_mut(record.topic) {
+            Some(topic) => topic,
+            None => {
+                let begun = Topic { partitions: None, sent: Sent::begin() };
+                self.topics.entry(record.topic.to_owned()).or_insert(begun)
+            }
+        };
+        let partitions = match topic.partitions {
+            Some(partitions) => partitions,
+            // Those of a running relay stay the same, so that the records of a key do.
+            None => *topic.partitions.insert(self.producer.partitions(record.topic)?),
+        };
+        let partition = partitioner::partition(record.key, partitions);
+        let mut headers = sequence::stamped::<OwnedHeaders>(None, topic.sent.next(0, partition));
+        if let Some(repaired) = record.repaired {
+            headers = headers.insert(Header { key: REPAIRED, value: Some(repaired) });
+        }
+        Ok((partition, headers))
+    }
+
+    /// Goes on with the numbers that the position has.
+    pub fn count_on(&mut self, progress: Option<&Progress>) {
+        let known = progress.into_iter().flat_map(|progress| progress.sent.clone());
+        self.topics = known.map(|(name, sent)| (name, Topic { partitions: None, sent })).collect();
+    }
+
+    /// Commits the open transaction, or a new one, with the position that its records lead to and the numbers that
+    /// they have got.
     ///
     /// # Errors
     /// Kafka's. The sink must not be used again then, since what became of the transaction is not known.
-    pub fn commit(&mut self, progress: &Progress) -> Result<(), RelayError> {
+    pub fn commit(&mut self, mut progress: Progress) -> Result<(), RelayError> {
         self.begin()?;
-        // It has no maps with keys other than text, so that it can always be written.
-        let value = serde_json::to_vec(progress).unwrap_or_default();
+        progress.sent = self.topics.iter().map(|(name, topic)| (name.clone(), topic.sent.clone())).collect();
+        // It has no maps with keys that JSON can't have, so that it can always be written.
+        let value = serde_json::to_vec(&progress).unwrap_or_default();
         let record = BaseRecord::to(&self.offsets_topic).key(self.slot.as_bytes()).payload(&value[..]);
         self.producer.send(record)?;
         crash::here(CrashPoint::RelayBeforeCommit);

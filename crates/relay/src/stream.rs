@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use events::repair::Order;
 use futures::FutureExt as _;
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationEvent};
 use service::crash::{self, CrashPoint};
@@ -12,6 +13,7 @@ use sqlx::postgres::PgConnection;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog;
 use crate::change::{Change, Published, Writer};
 use crate::error::RelayError;
 use crate::metrics::RelayMetrics;
@@ -19,6 +21,7 @@ use crate::pgoutput::{self, Cell, ChangeKind, Message, Row, Rows};
 use crate::plan::Stamp;
 use crate::progress::{Handover, Phase, Place, Progress};
 use crate::relations::Relations;
+use crate::repair;
 use crate::report::Report;
 use crate::sink::Sink;
 use crate::unchanged;
@@ -52,6 +55,8 @@ pub struct Stream<'a> {
     pub slot_lost: &'a CancellationToken,
     /// Name of the slot.
     pub slot: &'a str,
+    /// Name of the publication.
+    pub publication: &'a str,
 }
 
 /// Where the stream is.
@@ -183,6 +188,11 @@ impl Stream<'_> {
                 }
                 Ok(())
             }
+            ReplicationEvent::Message { transactional: true, lsn, prefix, content }
+                if prefix == events::repair::PREFIX =>
+            {
+                self.repair(state, lsn, &content).await
+            }
             ReplicationEvent::Message { lsn, .. } => {
                 state.reach(lsn);
                 Ok(())
@@ -271,6 +281,36 @@ impl Stream<'_> {
         Ok(())
     }
 
+    /// Publishes rows once more. An order that nobody can follow is logged and left out, as it would stay one.
+    async fn repair(&mut self, state: &mut State, lsn: Lsn, content: &[u8]) -> Result<(), RelayError> {
+        let Some(transaction) = self.next_change(state)? else {
+            return Ok(());
+        };
+        let order: Order = match serde_json::from_slice(content) {
+            Ok(order) => order,
+            Err(error) => {
+                tracing::warn!(%lsn, %error, "not an order for a repair");
+                return Ok(());
+            }
+        };
+        let published = catalog::published(self.conn, self.publication).await?;
+        let Some(relation) = self.relations.find(&order.table, published) else {
+            tracing::warn!(%lsn, table = order.table, "no repair: the table is not published");
+            return Ok(());
+        };
+        if self.relations.active(relation).is_none() && !self.relations.activate(self.conn, relation).await? {
+            state.place.ordinal -= 1;
+            return Ok(());
+        }
+        let table = self.relations.active_mut(relation).ok_or(RelayError::UnknownRelation(relation))?;
+        let stamp = Stamp { lsn: lsn.as_u64(), commit_micros: transaction.commit_micros };
+        let records = repair::publish(self.conn, table, &order, stamp, &mut state.writer, self.sink).await?;
+        state.oldest_micros.get_or_insert(transaction.commit_micros);
+        state.report.rows += records;
+        tracing::info!(table = order.table, rows = order.rows.len(), records, "repaired");
+        Ok(())
+    }
+
     /// Commits the records sent since the last time, and the place they lead to; then confirms to PostgreSQL.
     fn commit(&mut self, state: &mut State) -> Result<(), RelayError> {
         if state.handover.as_ref().is_some_and(|handover| handover.until <= state.end_lsn) {
@@ -280,7 +320,7 @@ impl Stream<'_> {
         let phase =
             Phase::Streaming { place: state.place, end_lsn: state.end_lsn, handover: state.handover.clone() };
         let started = Instant::now();
-        self.sink.commit(&Progress { phase, ..state.origin.clone() })?;
+        self.sink.commit(Progress { phase, ..state.origin.clone() })?;
         self.client.update_applied_lsn(state.end_lsn);
         crash::here(CrashPoint::RelayAfterFeedback);
         state.published_end = state.end_lsn;

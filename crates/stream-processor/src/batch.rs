@@ -6,6 +6,8 @@ use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::continuity::Draft;
+
 /// Records in the order they were read, in librdkafka's own memory.
 #[derive(Default)]
 pub(crate) struct Batch<'c> {
@@ -76,11 +78,17 @@ pub(crate) struct Progress {
     pub(crate) oldest: Option<i64>,
 }
 
-/// The positions to commit.
-pub(crate) fn offsets(topic: &str, progress: &HashMap<i32, Progress>) -> KafkaResult<TopicPartitionList> {
+/// The positions to commit, each with its ledger.
+pub(crate) fn offsets(
+    topic: &str,
+    progress: &HashMap<i32, Progress>,
+    draft: &Draft,
+) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::with_capacity(progress.len());
     for (&partition, seen) in progress {
-        list.add_partition_offset(topic, partition, Offset::Offset(seen.next))?;
+        let mut element = list.add_partition(topic, partition);
+        element.set_offset(Offset::Offset(seen.next))?;
+        element.set_metadata(draft.metadata(partition));
     }
     Ok(list)
 }

@@ -8,6 +8,7 @@ mod batch;
 mod board;
 pub mod config;
 mod consumer;
+mod continuity;
 pub mod engine;
 mod error;
 mod lag;
@@ -51,14 +52,15 @@ pub async fn start(settings: Settings, context: Context) -> Result<(), BoxError>
     let workers = config.workers;
     let kafka = context.health.component("kafka");
     let registry = context.health.component("registry");
+    let continuity = Board::ready(context.health.component("continuity"), workers);
     let sessions = Board::waiting(context.health.component("workers"), workers, "starting");
     // After all that is waited for is known, so that it never looks ready before it is.
     context.serve_admin(config.listen, Router::new()).await?;
 
     let names = [&*config.source_topic, &config.target_topic, &config.dead_letter_topic];
-    if topics::wait(&settings.kafka, &names, &kafka, &context.shutdown).await.is_none() {
-        return Ok(());
-    }
+    let waited = topics::wait(&settings.kafka, &names, &kafka, &context.shutdown).await;
+    let Some([_, target_partitions, _]) = waited.as_deref() else { return Ok(()) };
+    let target_partitions = i32::try_from(*target_partitions).unwrap_or(i32::MAX);
     let client = Registry::new(&settings.registry)?;
     let Some(target_id) = register(&client, &config.target_topic, &registry, &context.shutdown).await? else {
         return Ok(());
@@ -70,10 +72,12 @@ pub async fn start(settings: Settings, context: Context) -> Result<(), BoxError>
         .collect::<Result<Vec<_>, _>>()?;
     let shared = Arc::new(Shared {
         registry: client,
+        target_partitions,
         tally: Tally::default(),
         sessions,
         brokers: Board::ready(kafka, workers),
         schemas: Board::ready(registry, workers),
+        continuity,
         dead_letters: kafka::context::Throttle::default(),
         shutdown: context.shutdown.clone(),
         runtime: tokio::runtime::Handle::current(),

@@ -45,6 +45,7 @@ pub(crate) fn describe() {
 pub(crate) struct Outcomes {
     processed: u64,
     tombstones: u64,
+    repeats: u64,
     dead_letters: HashMap<Kind, u64>,
 }
 
@@ -55,6 +56,10 @@ impl Outcomes {
 
     pub(crate) fn tombstone(&mut self) {
         self.tombstones += 1;
+    }
+
+    pub(crate) fn repeat(&mut self) {
+        self.repeats += 1;
     }
 
     pub(crate) fn dead_letter(&mut self, kind: Kind) {
@@ -92,6 +97,7 @@ impl Tally {
         };
         records_total("processed", "", outcomes.processed);
         records_total("tombstone", "", outcomes.tombstones);
+        records_total("repeat", "", outcomes.repeats);
         for (kind, count) in &outcomes.dead_letters {
             records_total("dead_letter", kind.as_str(), *count);
         }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use events::{Registry, RegistryError};
 use kafka::context::Throttle;
-use kafka::{Remedy, TransactionalProducer, dead_letter};
+use kafka::{Remedy, TransactionalProducer, dead_letter, partitioner, sequence};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use service::crash::{self, CrashPoint};
 use service::retry::Backoff;
@@ -24,6 +24,7 @@ use crate::batch::{Batch, offsets};
 use crate::board::Board;
 use crate::config::Settings;
 use crate::consumer::{self, GroupConsumer, News};
+use crate::continuity::{Continuity, Draft};
 use crate::engine::{DeadLetter, Engine, Outcome};
 use crate::error::{Policy, ProcessorError, SessionError};
 use crate::lag::Lag;
@@ -49,10 +50,13 @@ const DEAD_LETTER_OVERHEAD: usize = 2048;
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) registry: Registry,
+    /// Of the target topic.
+    pub(crate) target_partitions: i32,
     pub(crate) tally: Tally,
     pub(crate) sessions: Board,
     pub(crate) brokers: Board,
     pub(crate) schemas: Board,
+    pub(crate) continuity: Board,
     pub(crate) dead_letters: Throttle,
     pub(crate) shutdown: CancellationToken,
     pub(crate) runtime: Handle,
@@ -65,6 +69,7 @@ pub(crate) struct Worker {
     transactional_id: String,
     engine: Engine,
     lag: Lag,
+    continuity: Continuity,
     backoff: Backoff,
     missing_since: Instant,
 }
@@ -74,8 +79,9 @@ impl Worker {
         let config = &shared.settings.processor;
         let transactional_id = format!("{}-{}-{index}", config.transactional_id_prefix, config.instance);
         let lag = Lag::new(&config.group, &config.source_topic);
-        let backoff = Backoff::default();
-        Self { shared, index, transactional_id, engine, lag, backoff, missing_since: Instant::now() }
+        let continuity = Continuity::new(&config.source_topic);
+        let (backoff, missing_since) = (Backoff::default(), Instant::now());
+        Self { shared, index, transactional_id, engine, lag, continuity, backoff, missing_since }
     }
 
     /// Works until the shutdown; blocks its thread.
@@ -84,6 +90,7 @@ impl Worker {
         loop {
             let ended = self.session();
             self.lag.all_revoked();
+            self.continuity.all_revoked();
             let Err(error) = ended else { return Ok(()) };
             if self.stopping() {
                 return Ok(());
@@ -197,6 +204,8 @@ impl Worker {
         if !news.revoked.is_empty() {
             batch.give_up(&news.revoked);
             news.revoked.iter().for_each(|partition| self.lag.revoked(*partition));
+            self.continuity.revoked(&news.revoked);
+            self.shared.continuity.update(self.index, self.continuity.alarm());
         }
         news.assigned.iter().for_each(|partition| self.lag.assigned(*partition));
         if let Some(statistics) = &news.statistics {
@@ -270,16 +279,18 @@ impl Worker {
     ) -> Result<(), SessionError> {
         let began = Instant::now();
         let mut outcomes = Outcomes::default();
+        let progress = batch.progress();
+        let drafted = self.continuity.draft(consumer, progress.keys().copied());
+        let mut draft = drafted.map_err(|source| self.consumer_failure(source))?;
         producer.begin()?;
         crash::here(CrashPoint::ProcessorBeforeProduce);
         for (count, record) in batch.records().iter().enumerate() {
-            self.forward(producer, record, &mut outcomes)?;
+            self.forward(producer, record, &mut draft, &mut outcomes)?;
             if count % POLL_EVERY == 0 {
                 producer.poll();
             }
         }
-        let progress = batch.progress();
-        let positions = offsets(&self.shared.settings.processor.source_topic, &progress)
+        let positions = offsets(&self.shared.settings.processor.source_topic, &progress, &draft)
             .map_err(|source| self.consumer_failure(source))?;
         let group = consumer.group_metadata().ok_or(SessionError::NoGroup)?;
         crash::here(CrashPoint::ProcessorBeforeOffsets);
@@ -289,6 +300,8 @@ impl Worker {
         crash::here(CrashPoint::ProcessorAfterCommit);
 
         self.shared.tally.committed(&outcomes, batch.records(), began.elapsed());
+        self.continuity.committed(draft);
+        self.shared.continuity.update(self.index, self.continuity.alarm());
         let now = now_ms();
         for (partition, seen) in progress {
             self.lag.committed(partition, seen, now);
@@ -301,17 +314,27 @@ impl Worker {
         &mut self,
         producer: &TransactionalProducer,
         record: &BorrowedMessage<'_>,
+        draft: &mut Draft,
         outcomes: &mut Outcomes,
     ) -> Result<(), SessionError> {
-        let target = &self.shared.settings.processor.target_topic;
+        if !draft.take(record) {
+            outcomes.repeat();
+            return Ok(());
+        }
+        let target = BaseRecord::<[u8], [u8]>::to(&self.shared.settings.processor.target_topic);
         let (key, value) = (record.key(), record.payload());
         match self.engine.process(key, value)? {
             Outcome::Record(value) => {
-                producer.send(passed_on(BaseRecord::<[u8], [u8]>::to(target).payload(value), record))?;
+                producer.send(passed_on(
+                    target.payload(value),
+                    record,
+                    draft,
+                    self.shared.target_partitions,
+                ))?;
                 outcomes.processed();
             }
             Outcome::Tombstone => {
-                producer.send(passed_on(BaseRecord::<[u8], [u8]>::to(target), record))?;
+                producer.send(passed_on(target, record, draft, self.shared.target_partitions))?;
                 outcomes.tombstone();
             }
             Outcome::DeadLetter(letter) => {
@@ -371,21 +394,22 @@ impl Worker {
     }
 }
 
-/// Key, timestamp and headers as they were.
+/// Key, timestamp and headers as they were, but for the number, which is one of this hop.
 fn passed_on<'a>(
     mut made: BaseRecord<'a, [u8], [u8]>,
     record: &'a BorrowedMessage<'_>,
+    draft: &mut Draft,
+    partitions: i32,
 ) -> BaseRecord<'a, [u8], [u8]> {
-    if let Some(key) = record.key() {
-        made = made.key(key);
-    }
+    // The engine takes no record without a key.
+    let key = record.key().unwrap_or_default();
+    let partition = partitioner::partition(key, partitions);
+    let number = draft.number(record.partition(), partition);
     if let Some(timestamp) = record.timestamp().to_millis() {
         made = made.timestamp(timestamp);
     }
-    match record.headers() {
-        Some(headers) => made.headers(headers.detach()),
-        None => made,
-    }
+    let headers: OwnedHeaders = sequence::stamped(record.headers(), number);
+    made.key(key).partition(partition).headers(headers)
 }
 
 fn headers_len(record: &BorrowedMessage<'_>) -> usize {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kafka::LoggedContext;
+use kafka::sequence::Watch;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
@@ -19,14 +20,16 @@ use crate::offsets::Offsets;
 pub(super) struct GroupContext {
     offsets: Arc<Offsets>,
     drain_timeout: Duration,
+    watch: Watch,
     logged: LoggedContext,
     /// Set when the sink stops: what could be committed was.
     pub(super) leaving: AtomicBool,
 }
 
 impl GroupContext {
-    pub(super) fn new(offsets: Arc<Offsets>, drain_timeout: Duration) -> Self {
-        Self { offsets, drain_timeout, logged: LoggedContext::default(), leaving: AtomicBool::new(false) }
+    pub(super) fn new(offsets: Arc<Offsets>, drain_timeout: Duration, watch: Watch) -> Self {
+        let (logged, leaving) = (LoggedContext::default(), AtomicBool::new(false));
+        Self { offsets, drain_timeout, watch, logged, leaving }
     }
 
     /// Before partitions go to somebody else: what has begun ends, and its position is committed, so that the next
@@ -34,6 +37,7 @@ impl GroupContext {
     fn give_up(&self, consumer: &BaseConsumer<Self>, revoked: &TopicPartitionList) {
         let partitions: Vec<i32> = revoked.elements().iter().map(|element| element.partition()).collect();
         let last = self.offsets.give_up(&partitions, self.drain_timeout);
+        partitions.iter().for_each(|partition| self.watch.missing(*partition, None));
         tracing::info!(?partitions, "partitions revoked");
         // After a lost session they are somebody else's already, and the broker would refuse.
         if last.is_empty() || self.leaving.load(Ordering::Relaxed) || consumer.assignment_lost() {

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kafka::context::Throttle;
+use kafka::sequence::Ledger;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -16,6 +17,7 @@ use service::crash::{self, CrashPoint};
 
 use super::{GroupConsumer, Poller};
 use crate::metrics;
+use crate::offsets::Position;
 
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,25 +36,18 @@ pub(super) fn keep(poller: &Poller, consumer: &GroupConsumer, ended: &Receiver<(
     }
 }
 
-/// Commits positions and returns those that the group has now.
-pub(super) fn commit(
-    consumer: &GroupConsumer,
-    topic: &str,
-    positions: &[(i32, i64)],
-) -> KafkaResult<Vec<(i32, i64)>> {
+/// Commits positions, all or none.
+pub(super) fn commit(consumer: &GroupConsumer, topic: &str, positions: &[Position]) -> KafkaResult<()> {
     let mut list = TopicPartitionList::with_capacity(positions.len());
-    for (partition, position) in positions {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*position))?;
+    for position in positions {
+        let mut element = list.add_partition(topic, position.partition);
+        element.set_offset(Offset::Offset(position.next))?;
+        element.set_metadata(position.ledger.to_metadata());
     }
     crash::here(CrashPoint::SinkBeforeOffsetCommit);
     consumer.commit(&list, CommitMode::Sync)?;
     crash::here(CrashPoint::SinkAfterOffsetCommit);
-    let mut taken = Vec::with_capacity(positions.len());
-    for (element, position) in list.elements().iter().zip(positions) {
-        element.error()?;
-        taken.push(*position);
-    }
-    Ok(taken)
+    list.elements().iter().try_for_each(|element| element.error())
 }
 
 /// Commits what is contiguously written. What this commit loses the next one repeats.
@@ -62,7 +57,7 @@ fn commit_written(poller: &Poller, consumer: &GroupConsumer, log: &Throttle) {
         return;
     }
     match commit(consumer, &poller.config.source_topic, &ahead) {
-        Ok(taken) => taken.into_iter().for_each(|(partition, at)| poller.offsets.committed(partition, at)),
+        Ok(()) => ahead.iter().for_each(|at| poller.offsets.committed(at.partition, at.next)),
         // Between two generations of the group nobody may commit; the next try will be of the new one.
         Err(KafkaError::ConsumerCommit(
             RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration,
@@ -133,6 +128,25 @@ fn behind(consumer: &GroupConsumer, topic: &str, partition: i32, position: Optio
         None => committed(consumer, topic, partition)?.unwrap_or(low),
     };
     Ok(high.saturating_sub(position).max(0))
+}
+
+/// What was seen of partitions up to their committed positions.
+pub(super) fn ledgers(
+    consumer: &GroupConsumer,
+    topic: &str,
+    partitions: &[i32],
+) -> KafkaResult<Vec<(i32, Ledger)>> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        list.add_partition(topic, *partition);
+    }
+    let committed = consumer.committed_offsets(list, CALL_TIMEOUT)?;
+    let mut ledgers = Vec::with_capacity(partitions.len());
+    for element in committed.elements() {
+        element.error()?;
+        ledgers.push((element.partition(), Ledger::parse(element.metadata())));
+    }
+    Ok(ledgers)
 }
 
 /// The group's position before this process has read anything.

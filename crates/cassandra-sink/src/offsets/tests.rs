@@ -5,6 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn positions(of: &[Position]) -> Vec<(i32, i64)> {
+    of.iter().map(|position| (position.partition, position.next)).collect()
+}
+
 proptest! {
     /// Whatever the order in which records end: the position never passes an unfinished record, and it is right
     /// behind the last one when all are finished.
@@ -20,7 +24,7 @@ proptest! {
         let mut tickets = Vec::new();
         for gap in gaps {
             next += gap;
-            tickets.push((next, offsets.read(7, next, None).unwrap()));
+            tickets.push((next, offsets.read(7, next, None, Mark::default()).unwrap().0));
         }
         let all: Vec<i64> = tickets.iter().map(|(offset, _)| *offset).collect();
         let turn = order.index(tickets.len());
@@ -37,7 +41,7 @@ proptest! {
             let contiguous = all.iter().take_while(|offset| done.contains(offset)).last().map(|last| last + 1);
             prop_assert_eq!(offsets.partitions(), vec![(7, contiguous, None)]);
         }
-        prop_assert_eq!(offsets.to_commit(), vec![(7, next + 1)]);
+        prop_assert_eq!(positions(&offsets.to_commit()), vec![(7, next + 1)]);
     }
 }
 
@@ -46,20 +50,20 @@ fn only_what_is_new_is_committed() {
     let offsets = Offsets::default();
     offsets.assign([0, 1]);
     for partition in [0, 1] {
-        let ticket = offsets.read(partition, 5, Some(1000)).unwrap();
+        let ticket = offsets.read(partition, 5, Some(1000), Mark::default()).unwrap().0;
         assert!(offsets.begin(&ticket));
         offsets.end(&ticket, End::Done);
     }
-    assert_eq!(offsets.to_commit(), [(0, 6), (1, 6)]);
+    assert_eq!(positions(&offsets.to_commit()), [(0, 6), (1, 6)]);
     offsets.committed(0, 6);
-    assert_eq!(offsets.to_commit(), [(1, 6)]);
+    assert_eq!(positions(&offsets.to_commit()), [(1, 6)]);
 }
 
 #[test]
 fn markers_are_passed_only_when_nothing_is_unfinished() {
     let offsets = Offsets::default();
     offsets.assign([0]);
-    let ticket = offsets.read(0, 5, Some(1000)).unwrap();
+    let ticket = offsets.read(0, 5, Some(1000), Mark::default()).unwrap().0;
     assert!(offsets.begin(&ticket));
     offsets.settle(0, 7);
     assert_eq!(offsets.partitions(), [(0, None, Some(1000))]);
@@ -74,7 +78,7 @@ fn markers_are_passed_only_when_nothing_is_unfinished() {
 fn an_abandoned_record_holds_the_position() {
     let offsets = Offsets::default();
     offsets.assign([0]);
-    let tickets = [0, 1].map(|offset| offsets.read(0, offset, None).unwrap());
+    let tickets = [0, 1].map(|offset| offsets.read(0, offset, None, Mark::default()).unwrap().0);
     for (ticket, end) in tickets.iter().zip([End::Abandoned, End::Done]) {
         assert!(offsets.begin(ticket));
         offsets.end(ticket, end);
@@ -86,7 +90,7 @@ fn an_abandoned_record_holds_the_position() {
 fn giving_up_waits_for_what_has_begun_and_begins_nothing_more() {
     let offsets = Arc::new(Offsets::default());
     offsets.assign([0]);
-    let [begun, queued] = [0, 1].map(|offset| offsets.read(0, offset, None).unwrap());
+    let [begun, queued] = [0, 1].map(|offset| offsets.read(0, offset, None, Mark::default()).unwrap().0);
     assert!(offsets.begin(&begun));
     let giver = {
         let offsets = Arc::clone(&offsets);
@@ -97,23 +101,53 @@ fn giving_up_waits_for_what_has_begun_and_begins_nothing_more() {
     }
     assert!(!offsets.begin(&queued));
     offsets.end(&begun, End::Done);
-    assert_eq!(giver.join().unwrap(), [(0, 1)]);
-    assert_eq!(offsets.read(0, 2, None), None);
+    assert_eq!(positions(&giver.join().unwrap()), [(0, 1)]);
+    assert_eq!(offsets.read(0, 2, None, Mark::default()), None);
 }
 
 #[test]
 fn a_ticket_of_an_earlier_assignment_counts_for_nothing() {
     let offsets = Offsets::default();
     offsets.assign([0]);
-    let stale = offsets.read(0, 0, None).unwrap();
+    let stale = offsets.read(0, 0, None, Mark::default()).unwrap().0;
     assert!(offsets.begin(&stale));
     assert_eq!(offsets.give_up(&[0], Duration::ZERO), []);
     offsets.assign([0]);
-    let fresh = offsets.read(0, 0, None).unwrap();
+    let fresh = offsets.read(0, 0, None, Mark::default()).unwrap().0;
     offsets.end(&stale, End::Done);
     assert!(!offsets.is_wanted(&stale));
-    assert_eq!(offsets.to_commit(), []);
+    assert_eq!(positions(&offsets.to_commit()), []);
     assert!(offsets.begin(&fresh));
     offsets.end(&fresh, End::Done);
-    assert_eq!(offsets.to_commit(), [(0, 1)]);
+    assert_eq!(positions(&offsets.to_commit()), [(0, 1)]);
+}
+
+#[test]
+fn what_was_seen_is_committed_with_the_position_that_it_belongs_to() {
+    let offsets = Offsets::new("t");
+    offsets.assign([0]);
+    assert_eq!(offsets.unknown(), [0]);
+    offsets.begin_after(0, Seen::default());
+    assert!(offsets.unknown().is_empty());
+    let number = |number| Mark { sequence: format!("7/0/{number}").parse().ok(), repaired: Vec::new() };
+    let read = |offset, mark| offsets.read(0, offset, None, mark);
+    let (first, _) = read(10, number(1)).unwrap();
+    let (second, verdict) = read(11, number(4)).unwrap();
+    assert!(matches!(verdict, Verdict::Gap(_)));
+    assert_eq!(read(11, number(4)), None, "handed out again");
+    let (third, verdict) = read(12, number(4)).unwrap();
+    assert_eq!(verdict, Verdict::Repeat);
+    let finish = |ticket: &Ticket| {
+        assert!(offsets.begin(ticket));
+        offsets.end(ticket, End::Done);
+        offsets.to_commit().pop().map(|position| position.ledger.seen.missing().to_vec())
+    };
+    assert_eq!(finish(&second), None);
+    assert_eq!(finish(&first).unwrap().len(), 1, "both are done");
+    assert_eq!(finish(&third).unwrap().len(), 1);
+    let gap = offsets.seen()[0].1.missing()[0];
+    let end = Mark { sequence: None, repaired: vec![gap.repaired("t", 0)] };
+    let (repair, verdict) = read(13, end).unwrap();
+    assert_eq!(verdict, Verdict::Next);
+    assert_eq!(finish(&repair).unwrap(), []);
 }

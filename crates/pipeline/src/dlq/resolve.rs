@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kafka::{KafkaConfig, TransactionError, TransactionalProducer, dead_letter};
+use kafka::{KafkaConfig, TransactionError, TransactionalProducer, dead_letter, sequence};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use serde_json::json;
@@ -217,9 +217,10 @@ fn original<'r>(
     record
 }
 
-/// Its own headers, and how often it was given up.
+/// Its own headers, and how often it was given up. Without its number: a reader would take it for a repeat.
 fn headers(letter: &Letter) -> OwnedHeaders {
-    let own = letter.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+    let own = letter.headers.iter().filter(|(key, _)| key != sequence::HEADER && key != sequence::REPAIRED);
+    let own = own.fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value: value.as_deref() })
     });
     let attempt = letter.attempt.to_string();

@@ -166,7 +166,7 @@ impl Snapshot<'_> {
             first_lsn: self.first_lsn,
             coverage: coverage.clone(),
         };
-        self.sink.commit(&Progress { phase, ..self.origin.clone() })
+        self.sink.commit(Progress { phase, ..self.origin.clone() })
     }
 }
 

@@ -1,0 +1,34 @@
+//! What `pipeline repair` asks the relay for: a logical message in PostgreSQL's WAL.
+//!
+//! It has its place between the changes of the tables, so that what the relay reads for it is published before
+//! every change that follows it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Prefix of the messages, which must be transactional.
+pub const PREFIX: &str = "pipeline.repair";
+
+/// Rows to publish once more, as they are when the relay meets the message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Schema and name of the table, such as `public.users`.
+    pub table: String,
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// What the last record says to be repaired, as the value of its header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repaired: Option<String>,
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The values of its key as PostgreSQL's text, in the order of the key.
+    pub key: Vec<String>,
+    /// What the columns of the replica identity were in the last record of the key, as PostgreSQL's text: what was
+    /// made of that record goes away. Empty if there is none, or if it was a delete.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub old: BTreeMap<String, String>,
+}

@@ -1,0 +1,171 @@
+//! `pipeline repair`: what readers miss, published once more from PostgreSQL.
+//!
+//! A reader that misses numbers ([`kafka::sequence`]) has them in the metadata of its committed offset. The rows that
+//! they may have been about are those of the records that are there after all ([`records`]) and those where two
+//! neighbouring stages differ. The relay is asked for them by messages in the WAL ([`events::repair`]), so that they
+//! have a place in the order of all changes; the last record of each gap says that it is repaired.
+
+mod gaps;
+mod orders;
+mod records;
+mod table;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use events::Registry;
+use serde_json::json;
+use service::BoxError;
+use tokio::runtime::Handle;
+
+use crate::config::Settings;
+use crate::output::{Output, table as columns};
+use gaps::Gap;
+use records::{Reader, Records};
+use table::Source;
+
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What a repair is about.
+#[derive(Debug)]
+struct Plan {
+    gap: Gap,
+    /// Numbers that are in the topic: the reader passed them.
+    passed: u64,
+    /// Keys of the rows to publish.
+    keys: BTreeSet<String>,
+}
+
+/// Repairs what is missing, or says what would be, and waits until no reader misses it any more. Whether nothing is
+/// missing in the end.
+///
+/// # Errors
+/// A server that can't be asked.
+pub async fn run(
+    settings: &Settings,
+    dry_run: bool,
+    within: Duration,
+    output: &Output,
+) -> Result<bool, BoxError> {
+    let found = gaps::find(settings).await?;
+    if found.is_empty() {
+        output.line("nothing is missing");
+        output.document(&json!({ "gaps": [], "rows": 0, "left": 0 }));
+        return Ok(true);
+    }
+    let mut source = Source::connect(settings).await?;
+    let raw = scan(settings, &settings.pipeline.raw_topic, &found).await?;
+    let processed = scan(settings, &settings.pipeline.processed_topic, &found).await?;
+    let mut plans = Vec::new();
+    for gap in found {
+        plans.push(plan(settings, gap, &raw, &processed, &mut source).await?);
+    }
+    print(&plans, output);
+    let rows: usize = plans.iter().map(|plan| plan.keys.len()).sum();
+    if dry_run {
+        output.line(format_args!("{rows} rows would be published again"));
+        document(&plans, rows, plans.len(), output);
+        return Ok(false);
+    }
+    for plan in &plans {
+        orders::send(&mut source, plan, &raw).await?;
+    }
+    output.line(format_args!("{rows} rows are to be published again"));
+    let left = wait(settings, &plans, within, output).await?;
+    document(&plans, rows, left, output);
+    Ok(left == 0)
+}
+
+async fn scan(settings: &Settings, topic: &str, gaps: &[Gap]) -> Result<Records, BoxError> {
+    let reader = Reader {
+        kafka: settings.kafka.clone(),
+        registry: Registry::new(&settings.registry)?,
+        runtime: Handle::current(),
+        topic: topic.to_owned(),
+        gaps: gaps.to_vec(),
+    };
+    Ok(tokio::task::spawn_blocking(move || reader.read()).await??)
+}
+
+/// Which rows a gap may be about.
+async fn plan(
+    settings: &Settings,
+    gap: Gap,
+    raw: &Records,
+    processed: &Records,
+    source: &mut Source,
+) -> Result<Plan, BoxError> {
+    let own = if gap.topic == settings.pipeline.raw_topic { raw } else { processed };
+    let (passed, mut keys) = own.passed(&gap);
+    if passed < gap.missing.count() {
+        let of_gap = |key: &str| own.partition_of(key) == gap.partition;
+        keys.extend(source.differing(raw, of_gap).await?);
+        if gap.topic == settings.pipeline.processed_topic {
+            keys.extend(raw.ahead_of(processed).filter(|key| of_gap(key)).map(str::to_owned));
+        }
+    }
+    if keys.is_empty() {
+        // Something must carry the word that it is repaired.
+        keys.extend(own.any_key(gap.partition).map(str::to_owned));
+    }
+    Ok(Plan { gap, passed, keys })
+}
+
+/// How many gaps are left after the time.
+async fn wait(
+    settings: &Settings,
+    plans: &[Plan],
+    within: Duration,
+    output: &Output,
+) -> Result<usize, BoxError> {
+    let begun = Instant::now();
+    loop {
+        let open = gaps::find(settings).await?;
+        let left = plans.iter().filter(|plan| open.contains(&plan.gap)).count();
+        if left == 0 {
+            output.line(format_args!("nothing is missing any more, {:.1} s", begun.elapsed().as_secs_f32()));
+            return Ok(0);
+        }
+        if begun.elapsed() + PAUSE > within {
+            output.line(format_args!(
+                "{left} gaps are still open: the records are on their way if relay, stream-processor and \
+                 cassandra-sink run; `pipeline repair` again shows whether they arrived"
+            ));
+            return Ok(left);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn print(plans: &[Plan], output: &Output) {
+    let rows = plans.iter().map(|plan| {
+        let missing = plan.gap.missing;
+        vec![
+            plan.gap.group.clone(),
+            format!("{}/{}", plan.gap.topic, plan.gap.partition),
+            format!("{}-{}", missing.first, missing.last),
+            missing.count().to_string(),
+            plan.passed.to_string(),
+            plan.keys.len().to_string(),
+        ]
+    });
+    output
+        .line(columns(&["reader", "partition", "numbers", "missing", "of them in the topic", "rows"], rows));
+}
+
+fn document(plans: &[Plan], rows: usize, left: usize, output: &Output) {
+    let gaps: Vec<_> = plans
+        .iter()
+        .map(|plan| {
+            json!({
+                "group": plan.gap.group,
+                "topic": plan.gap.topic,
+                "partition": plan.gap.partition,
+                "missing": plan.gap.missing,
+                "in_topic": plan.passed,
+                "rows": plan.keys.len(),
+            })
+        })
+        .collect();
+    output.document(&json!({ "gaps": gaps, "rows": rows, "left": left }));
+}

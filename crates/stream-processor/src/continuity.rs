@@ -1,0 +1,134 @@
+//! Whether a worker reads every record once: the ledgers of its partitions, see [`kafka::sequence`].
+//!
+//! A ledger is the metadata of the offset that it belongs to. It is read once for each partition that comes, and
+//! committed with every transaction.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use kafka::sequence::{self, Ledger, Missing, Sent, Sequence, Verdict, Watch};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
+use rdkafka::message::{BorrowedMessage, Message as _};
+
+use crate::HOP;
+use crate::consumer::GroupConsumer;
+
+/// How long the committed ledgers are waited for.
+const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The ledgers of a worker's partitions, as they are committed.
+#[derive(Debug)]
+pub(crate) struct Continuity {
+    watch: Watch,
+    committed: HashMap<i32, Ledger>,
+}
+
+/// The ledgers as one transaction makes them, and what it has found.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    ledgers: HashMap<i32, Ledger>,
+    gaps: Vec<(i32, Missing)>,
+    repeats: HashMap<i32, u64>,
+    repaired: Vec<(i32, String)>,
+}
+
+impl Continuity {
+    pub(crate) fn new(topic: &str) -> Self {
+        Self { watch: Watch::new(HOP, topic), committed: HashMap::new() }
+    }
+
+    /// Forgets partitions that are somebody else's.
+    pub(crate) fn revoked(&mut self, partitions: &[i32]) {
+        self.committed.retain(|partition, _| !partitions.contains(partition));
+        partitions.iter().for_each(|partition| self.watch.missing(*partition, None));
+    }
+
+    pub(crate) fn all_revoked(&mut self) {
+        let all: Vec<i32> = self.committed.keys().copied().collect();
+        self.revoked(&all);
+    }
+
+    /// For a transaction with records of these partitions. Blocks if one of them is new.
+    pub(crate) fn draft(
+        &mut self,
+        consumer: &GroupConsumer,
+        partitions: impl Iterator<Item = i32>,
+    ) -> KafkaResult<Draft> {
+        let partitions: Vec<i32> = partitions.collect();
+        let mut new = TopicPartitionList::new();
+        for partition in partitions.iter().filter(|partition| !self.committed.contains_key(partition)) {
+            new.add_partition(self.watch.topic(), *partition);
+        }
+        if new.count() > 0 {
+            for element in consumer.committed_offsets(new, CALL_TIMEOUT)?.elements() {
+                element.error()?;
+                let mut ledger = Ledger::parse(element.metadata());
+                ledger.sent.get_or_insert_with(Sent::begin);
+                self.watch.missing(element.partition(), Some(&ledger.seen));
+                self.committed.insert(element.partition(), ledger);
+            }
+        }
+        let known = partitions
+            .into_iter()
+            .map(|partition| (partition, self.committed.get(&partition).cloned().unwrap_or_default()));
+        Ok(Draft { ledgers: known.collect(), ..Draft::default() })
+    }
+
+    /// The transaction is committed.
+    pub(crate) fn committed(&mut self, draft: Draft) {
+        for (partition, count) in draft.repeats {
+            self.watch.repeats(partition, count);
+        }
+        for (partition, gap) in draft.gaps {
+            self.watch.gap(partition, &gap);
+        }
+        for (partition, repaired) in draft.repaired {
+            self.watch.repaired(partition, &repaired);
+        }
+        for (partition, ledger) in draft.ledgers {
+            self.watch.missing(partition, Some(&ledger.seen));
+            self.committed.insert(partition, ledger);
+        }
+    }
+
+    /// What is missing, for people; `None` if nothing is.
+    pub(crate) fn alarm(&self) -> Option<String> {
+        self.watch.alarm(self.committed.iter().map(|(partition, ledger)| (*partition, &ledger.seen)))
+    }
+}
+
+impl Draft {
+    /// Takes a record in; `false` if it was read before.
+    pub(crate) fn take(&mut self, record: &BorrowedMessage<'_>) -> bool {
+        let (topic, partition) = (record.topic(), record.partition());
+        let ledger = self.ledgers.entry(partition).or_default();
+        let mark = sequence::read(record.headers());
+        match mark.sequence.map(|sequence| ledger.seen.take(sequence)) {
+            Some(Verdict::Repeat) => {
+                *self.repeats.entry(partition).or_default() += 1;
+                return false;
+            }
+            Some(Verdict::Gap(gap)) => self.gaps.push((partition, gap)),
+            Some(Verdict::Next) | None => {}
+        }
+        for repaired in mark.repaired {
+            if ledger.seen.repair(&repaired, topic, partition) {
+                self.repaired.push((partition, repaired));
+            }
+        }
+        true
+    }
+
+    /// The number of the next record for a partition of the target that comes of one of this partition.
+    pub(crate) fn number(&mut self, source: i32, target: i32) -> Sequence {
+        let ledger = self.ledgers.entry(source).or_default();
+        ledger.sent.get_or_insert_with(Sent::begin).next(source, target)
+    }
+
+    /// The metadata for the offset of a partition.
+    pub(crate) fn metadata(&self, partition: i32) -> String {
+        self.ledgers.get(&partition).map(Ledger::to_metadata).unwrap_or_default()
+    }
+}
