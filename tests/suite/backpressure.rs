@@ -23,6 +23,8 @@ use crate::stages;
 const OUTAGE: Duration = Duration::from_secs(180);
 /// Longer than any session timeout of the services.
 const SHORT_OUTAGE: Duration = Duration::from_secs(30);
+/// Within which a service says that a server is away: calls to Kafka that follow one another take 8 s each.
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 /// Within which everything catches up.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// What a service may take to end, whatever its servers do.
@@ -52,6 +54,8 @@ const BOUNDS: [(&str, u64); 3] = [
     // What librdkafka fetches ahead (4 MiB), the queue (1 MiB), and what is in flight (8 MiB), encoded and decoded.
     ("cassandra-sink", 60_000_000),
 ];
+
+const ALL: [&str; 3] = [BOUNDS[0].0, BOUNDS[1].0, BOUNDS[2].0];
 
 /// All services between PostgreSQL and Cassandra, under load.
 struct Pipeline {
@@ -122,21 +126,23 @@ impl Pipeline {
         }
     }
 
-    /// Lets an outage last, looking at the services all the while: those that wait, each for a component, go on
-    /// saying so, and the others are ready.
-    async fn endure(&mut self, lasting: Duration, waiting: &[(&str, &str)]) {
-        for (name, component) in waiting {
-            self.service(name).waits_for(component, "").await;
+    /// Lets an outage last, looking at the services all the while: `waiting` say that they wait for `server`, and go
+    /// on saying so; the others are ready.
+    async fn endure(&mut self, lasting: Duration, server: &str, waiting: &[&str]) {
+        for name in waiting {
+            let service = self.service(name);
+            wait::until(&format!("{name} waits for {server}"), NOTICED_WITHIN, async || {
+                service.waiting().await?.to_string().to_lowercase().contains(server).then_some(())
+            })
+            .await;
         }
         let began = Instant::now();
         while began.elapsed() < lasting {
             self.look();
             for (name, _) in BOUNDS {
-                let reasons = self.service(name).waiting().await.unwrap();
-                match waiting.iter().find(|(service, _)| *service == name) {
-                    Some((_, component)) => assert!(reasons[component].is_string(), "{name}: {reasons}"),
-                    None => assert!(reasons.as_object().unwrap().is_empty(), "{name}: {reasons}"),
-                }
+                let reasons = self.service(name).waiting().await.unwrap().to_string();
+                let ready = reasons == "{}";
+                assert_eq!(ready, !waiting.contains(&name), "{name}: {reasons}");
             }
             // An outage lasts; nothing in it is waited for.
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -188,7 +194,7 @@ fn own(name: &str, servers: &[Server]) -> StackConfig {
     config
 }
 
-async fn end(pipeline: Pipeline, own: Stack) {
+async fn end(pipeline: &Pipeline, own: &Stack) {
     for service in &pipeline.services {
         service.stop().await;
     }
@@ -210,10 +216,10 @@ async fn cassandra_may_be_away_for_three_minutes() {
     let (cassandra, env) = TestEnv::with_own(config, "away_cassandra").await;
     let mut pipeline = Pipeline::start(env).await;
     cassandra.kill("cassandra").await.unwrap();
-    pipeline.endure(OUTAGE, &[("cassandra-sink", "cassandra")]).await;
+    pipeline.endure(OUTAGE, "cassandra", &["cassandra-sink"]).await;
     cassandra.restart("cassandra").await.unwrap();
     assert_telling(pipeline.recover(0).await);
-    end(pipeline, cassandra).await;
+    end(&pipeline, &cassandra).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,11 +227,10 @@ async fn kafka_may_be_away_for_three_minutes() {
     let (kafka, env) = TestEnv::with_own(own("away_kafka", &[Server::Kafka]), "away_kafka").await;
     let mut pipeline = Pipeline::start(env).await;
     kafka.kill("kafka").await.unwrap();
-    let waiting = BOUNDS.map(|(service, _)| (service, "kafka"));
-    pipeline.endure(OUTAGE, &waiting).await;
+    pipeline.endure(OUTAGE, "kafka", &ALL).await;
     kafka.restart("kafka").await.unwrap();
     assert_telling(pipeline.recover(4).await);
-    end(pipeline, kafka).await;
+    end(&pipeline, &kafka).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,12 +258,11 @@ async fn kafka_may_run_out_of_room() {
     .await;
     let log = std::fs::read_to_string(kafka.log("kafka")).unwrap();
     assert!(log.contains("No space left on device") && log.contains("have failed"), "{log}");
-    let waiting = BOUNDS.map(|(service, _)| (service, "kafka"));
-    pipeline.endure(SHORT_OUTAGE, &waiting).await;
+    pipeline.endure(SHORT_OUTAGE, "kafka", &ALL).await;
     volume.free();
     kafka.restart("kafka").await.unwrap();
     pipeline.recover(4).await;
-    end(pipeline, kafka).await;
+    end(&pipeline, &kafka).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,31 +275,28 @@ async fn postgresql_may_be_restarted_and_killed() {
         } else {
             postgres.kill("postgres").await.unwrap();
         }
-        pipeline.endure(SHORT_OUTAGE, &[("relay", "postgres")]).await;
+        pipeline.endure(SHORT_OUTAGE, "postgres", &["relay"]).await;
         postgres.restart("postgres").await.unwrap();
         pipeline.until_published(1_000).await;
     }
     pipeline.recover(0).await;
-    end(pipeline, postgres).await;
+    end(&pipeline, &postgres).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn services_stop_in_time_while_the_broker_hangs() {
+async fn the_sink_stops_in_time_while_the_broker_hangs() {
     let (kafka, env) = TestEnv::with_own(own("hung_kafka", &[Server::Kafka]), "hung_kafka").await;
-    let mut pipeline = Pipeline::start(env).await;
+    let pipeline = Pipeline::start(env).await;
     kafka.pause("kafka").unwrap();
-    // Nobody notices yet; what is asked for now has no answer.
+    // Nobody notices yet; a commit of what was written since the last one has no answer.
     tokio::time::sleep(Duration::from_secs(3)).await;
+    let sink = pipeline.service("cassandra-sink");
+    let took = sink.stop().await;
+    let log = sink.log();
+    let last = log.lines().last().unwrap_or_default();
+    println!("stopped after {:.1} s: {last}", took.as_secs_f64());
+    assert!(took < STOP_WITHIN && last.contains("stopped"), "after {took:?}: {last}");
     pipeline.stop.cancel();
-    (&mut pipeline.load).await.unwrap();
-    for service in &pipeline.services {
-        let took = service.stop().await;
-        println!("{} stopped after {:.1} s", service.name(), took.as_secs_f64());
-        let log = service.log();
-        let last = log.lines().last().unwrap_or_default();
-        assert!(took < STOP_WITHIN && last.contains("stopped"), "{} after {took:?}: {last}", service.name());
-    }
-    kafka.resume("kafka").unwrap();
-    pipeline.env.db.close().await;
-    kafka.shutdown().await.unwrap();
+    pipeline.load.await.unwrap();
+    kafka.kill("kafka").await.unwrap();
 }
