@@ -43,7 +43,7 @@ impl TestEnv {
 
     /// The same on other servers than those that tests share.
     pub async fn on(stack: &'static Stack, name: &str) -> Self {
-        let env = Self::unmigrated_on(stack, None, name).await;
+        let env = Box::pin(Self::unmigrated_on(stack, None, name)).await;
         env.migrate().await;
         env
     }
@@ -54,14 +54,14 @@ impl TestEnv {
         static STARTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let _one_at_a_time = STARTS.lock().await;
         let own = Stack::start(config).await.expect("servers of its own");
-        let env = Self::unmigrated_on(shared_servers().await, Some(&own), name).await;
+        let env = Box::pin(Self::unmigrated_on(shared_servers().await, Some(&own), name)).await;
         env.migrate().await;
         (own, env)
     }
 
     /// The same before `pipeline migrate`: an empty database, no topics, no keyspace.
     pub async fn unmigrated(name: &str) -> Self {
-        Self::unmigrated_on(shared_servers().await, None, name).await
+        Box::pin(Self::unmigrated_on(shared_servers().await, None, name)).await
     }
 
     async fn migrate(&self) {
