@@ -39,10 +39,13 @@ const ROWS: usize = 20;
 const CHANGES: usize = 2;
 /// Most of a row, in its three pictures, which every stage but two of the tables keeps.
 const ROW_BYTES: usize = 3 * 1600;
+/// 4,800 characters that hardly compress: what consumers fetch ahead is bounded as it comes, compressed.
+const NOISE: &str =
+    "LATERAL (SELECT string_agg(md5(n || '/' || k), '') AS noise FROM generate_series(1, 150) k) x";
 const INSERT: &str = "INSERT INTO users SELECT gen_random_uuid(), 'r', now(), chr(65 + n % 26) || 'K', 'female', 'Ms', \
      'Åse', 'Dahl', n, 'Vej', 'Ribe', 'Syd', 'Denmark', '6760', 1.5, 2.5, '+1:00', 'x', 'a@example.com', 'aase', \
      '1980-01-01', '2020-01-01'::timestamptz + n * '1 hour'::interval, '1', '2', NULL, NULL, \
-     repeat(md5(n::text), 50), repeat(md5(n::text), 50), repeat(md5(n::text), 50)";
+     substr(noise, 1, 1600), substr(noise, 1601, 1600), substr(noise, 3201)";
 
 /// A service and the most that it may hold in memory, in bytes: what it has when it is idle (about 20 MB), and its
 /// buffers. Less than half of what is written in a long outage, so that a buffer without bound would show.
@@ -81,8 +84,10 @@ async fn load(db: PgPool, stop: CancellationToken) -> usize {
         beat.tick().await;
         let changes: Vec<_> = (0..CHANGES).map(|_| change(&mut random, USERS)).collect();
         // One query, so one transaction. If its connection breaks it is committed or not: both are right.
-        let transaction =
-            format!("{INSERT} FROM generate_series({rows}, {rows} + {ROWS} - 1) n; {}", changes.join("; "));
+        let transaction = format!(
+            "{INSERT} FROM generate_series({rows}, {rows} + {ROWS} - 1) n, {NOISE}; {}",
+            changes.join("; ")
+        );
         if sqlx::raw_sql(AssertSqlSafe(transaction)).execute(&db).await.is_ok() {
             rows += ROWS;
         }
