@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use events::{Registry, RegistryConfig};
-use local_servers::{ServiceSpec, Stack, free_ports};
+use local_servers::{Endpoints, Server, ServiceSpec, Stack, StackConfig, free_ports};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use secrecy::ExposeSecret as _;
@@ -24,7 +24,9 @@ pub const TOKEN: &str = "a-token-for-tests";
 #[derive(Debug)]
 pub struct TestEnv {
     name: String,
+    /// Supervises its services, and has the servers that are not its own.
     stack: &'static Stack,
+    endpoints: Endpoints,
     config: Table,
     folder: PathBuf,
     secrets: Vec<(String, String)>,
@@ -41,42 +43,66 @@ impl TestEnv {
 
     /// The same on other servers than those that tests share.
     pub async fn on(stack: &'static Stack, name: &str) -> Self {
-        // The registry of the tests can't take the first schemas of two subjects at once: its database is embedded.
-        static FIRST_SCHEMAS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let env = Self::unmigrated_on(stack, name).await;
-        let one_at_a_time = FIRST_SCHEMAS.lock().await;
-        let output = env.pipeline(&["migrate"]);
-        drop(one_at_a_time);
-        assert!(output.status.success(), "pipeline migrate: {}", String::from_utf8_lossy(&output.stderr));
+        let env = Box::pin(Self::unmigrated_on(stack, None, name)).await;
+        env.migrate().await;
         env
+    }
+
+    /// The same with the servers of `config` for itself, and the others shared; for what would disturb other tests.
+    pub async fn with_own(config: StackConfig, name: &str) -> (Stack, Self) {
+        // Servers that start side by side on few processors answer too late for `pipeline migrate`.
+        static STARTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let _one_at_a_time = STARTS.lock().await;
+        let own = Stack::start(config).await.expect("servers of its own");
+        let env = Box::pin(Self::unmigrated_on(shared_servers().await, Some(&own), name)).await;
+        env.migrate().await;
+        (own, env)
     }
 
     /// The same before `pipeline migrate`: an empty database, no topics, no keyspace.
     pub async fn unmigrated(name: &str) -> Self {
-        Self::unmigrated_on(shared_servers().await, name).await
+        Box::pin(Self::unmigrated_on(shared_servers().await, None, name)).await
     }
 
-    async fn unmigrated_on(stack: &'static Stack, name: &str) -> Self {
+    async fn migrate(&self) {
+        // The registry of the tests can't take the first schemas of two subjects at once: its database is embedded.
+        static FIRST_SCHEMAS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let one_at_a_time = FIRST_SCHEMAS.lock().await;
+        let output = self.pipeline(&["migrate"]);
+        drop(one_at_a_time);
+        assert!(output.status.success(), "pipeline migrate: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    async fn unmigrated_on(stack: &'static Stack, own: Option<&Stack>, name: &str) -> Self {
+        let of = |server| own.filter(|own| own.config().all_servers().contains(&server)).unwrap_or(stack);
+        let postgres = of(Server::Postgres);
+        let endpoints = Endpoints {
+            postgres_port: postgres.endpoints().postgres_port,
+            kafka_bootstrap: of(Server::Kafka).kafka_bootstrap(),
+            registry_url: of(Server::Registry).registry_url(),
+            cassandra: of(Server::Cassandra).cassandra(),
+            ..stack.endpoints()
+        };
         static COUNTER: AtomicU32 = AtomicU32::new(1);
         let name = format!("{name}_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
         let admin =
-            PgPool::connect(stack.postgres_url("postgres").expose_secret()).await.expect("PostgreSQL");
+            PgPool::connect(postgres.postgres_url("postgres").expose_secret()).await.expect("PostgreSQL");
         let create = format!("CREATE DATABASE {name}");
         sqlx::query(sqlx::AssertSqlSafe(create)).execute(&admin).await.expect("a database");
-        let url = stack.postgres_url(&name);
+        let url = postgres.postgres_url(&name);
         let db =
             PgPoolOptions::new().max_connections(4).connect(url.expose_secret()).await.expect("a database");
         let folder = stack.config().root.join("tests").join(&name);
         std::fs::create_dir_all(&folder).expect("a folder for the configuration");
-        let config = configuration(&name, stack);
+        let config = configuration(&name, &endpoints);
         let secrets = vec![
             (
                 "PIPELINE__POSTGRES__PASSWORD".to_owned(),
-                stack.config().secrets.postgres.expose_secret().to_owned(),
+                postgres.config().secrets.postgres.expose_secret().to_owned(),
             ),
             ("PIPELINE__FETCHER__TOKEN".to_owned(), TOKEN.to_owned()),
         ];
-        Self { name, stack, config, folder, secrets, services: AtomicU32::new(0), db }
+        Self { name, stack, endpoints, config, folder, secrets, services: AtomicU32::new(0), db }
     }
 
     /// Sets a key, such as `fetcher.page_size`, for the services that are started from now on.
@@ -105,6 +131,11 @@ impl TestEnv {
     /// The test's own name on the servers.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// `host:port` for Kafka clients.
+    pub fn kafka_bootstrap(&self) -> &str {
+        &self.endpoints.kafka_bootstrap
     }
 
     /// Topic of the relay.
@@ -177,13 +208,13 @@ impl TestEnv {
 
     /// Every committed record of a topic.
     pub async fn records(&self, topic: &str) -> Vec<Record> {
-        let (bootstrap, topic) = (self.stack.kafka_bootstrap(), topic.to_owned());
+        let (bootstrap, topic) = (self.kafka_bootstrap().to_owned(), topic.to_owned());
         tokio::task::spawn_blocking(move || records::read_all(&bootstrap, &topic)).await.expect("records")
     }
 
     /// Writes records as a foreign producer would.
     pub fn produce(&self, topic: &str, records: &[(Option<&str>, Option<&[u8]>)]) {
-        records::produce(&self.stack.kafka_bootstrap(), topic, records);
+        records::produce(self.kafka_bootstrap(), topic, records);
     }
 
     /// Writes records once more where they were.
@@ -193,7 +224,7 @@ impl TestEnv {
 
     /// A client of the Schema Registry.
     pub fn registry(&self) -> Registry {
-        let url = self.stack.registry_url().parse().expect("a URL");
+        let url = self.endpoints.registry_url.parse().expect("a URL");
         Registry::new(&RegistryConfig { url, timeout: std::time::Duration::from_secs(10) }).expect("a client")
     }
 
@@ -205,7 +236,7 @@ impl TestEnv {
     /// A session that uses the test's keyspace.
     pub async fn cassandra(&self) -> Session {
         let session =
-            SessionBuilder::new().known_node(self.stack.cassandra()).build().await.expect("Cassandra");
+            SessionBuilder::new().known_node(&self.endpoints.cassandra).build().await.expect("Cassandra");
         session.use_keyspace(self.get("cassandra", "keyspace"), false).await.expect("the keyspace");
         session
     }
@@ -223,10 +254,9 @@ async fn shared_servers() -> &'static Stack {
     tokio::task::spawn_blocking(servers).await.expect("the servers")
 }
 
-fn configuration(name: &str, stack: &Stack) -> Table {
-    let endpoints = stack.endpoints();
-    let (port, kafka, registry, cassandra) =
-        (endpoints.postgres_port, endpoints.kafka_bootstrap, endpoints.registry_url, endpoints.cassandra);
+fn configuration(name: &str, endpoints: &Endpoints) -> Table {
+    let Endpoints { postgres_port: port, kafka_bootstrap: kafka, registry_url: registry, cassandra, .. } =
+        endpoints;
     let topics = name.replace('_', "-");
     let text = format!(
         r#"

@@ -13,6 +13,7 @@ mod flow;
 pub mod records;
 pub mod service;
 mod shared;
+pub mod volume;
 pub mod wait;
 
 pub use env::TestEnv;
@@ -20,3 +21,4 @@ pub use flow::Flow;
 pub use records::Record;
 pub use service::Service;
 pub use shared::{binary, fresh_root, project_file, servers};
+pub use volume::Volume;

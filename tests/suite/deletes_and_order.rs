@@ -9,6 +9,7 @@ use pipeline_tests::{TestEnv, wait};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use scylla::client::session::Session;
+use scylla::statement::Statement;
 use uuid::Uuid;
 
 use crate::relay::{execute, insert};
@@ -18,6 +19,8 @@ const SEED: u64 = 20_261_124;
 const USERS: usize = 100;
 const TRANSACTIONS: usize = 600;
 const CHANGES: usize = 4;
+/// Rows that a node gives at once: some are large.
+const PAGE: i32 = 500;
 
 /// What all tables have: id, country, registration and an ordinary column.
 pub(crate) type Row = (Uuid, String, DateTime<Utc>, Option<String>);
@@ -55,10 +58,15 @@ pub(crate) async fn expected(env: &TestEnv) -> BTreeSet<Row> {
     rows.into_iter().collect()
 }
 
+/// Rows of a table. Asked again while the node refuses, which one that catches up may do.
 pub(crate) async fn found(session: &Session, table: &str) -> BTreeSet<Row> {
     let query = format!("SELECT id, country, registered_at, email FROM {table}");
-    let rows = session.query_iter(query, ()).await.unwrap();
-    rows.rows_stream::<Row>().unwrap().try_collect::<Vec<_>>().await.unwrap().into_iter().collect()
+    let query = Statement::new(query).with_page_size(PAGE);
+    let rows = async || {
+        let rows = session.query_iter(query.clone(), ()).await.ok()?;
+        rows.rows_stream::<Row>().unwrap().try_collect::<Vec<_>>().await.ok()
+    };
+    wait::until(&format!("the rows of {table}"), PATIENCE, rows).await.into_iter().collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

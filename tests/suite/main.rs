@@ -3,6 +3,7 @@
 // clippy.toml frees the test functions only, not what they share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backpressure;
 mod cassandra_sink;
 mod chaos;
 mod configuration;
@@ -18,4 +19,5 @@ mod relay;
 mod relay_large;
 mod relay_slot;
 mod schema_evolution;
+mod stages;
 mod stream_processor;

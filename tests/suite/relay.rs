@@ -7,7 +7,6 @@ use apache_avro::types::Value;
 use local_servers::{Server, Stack, StackConfig};
 use pipeline_tests::{Record, TestEnv, wait};
 use secrecy::ExposeSecret as _;
-use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
@@ -55,14 +54,7 @@ pub(crate) async fn on_its_own_server(name: &str, settings: &[(&str, &str)]) -> 
     config.servers = vec![Server::Postgres];
     config.postgres_settings =
         settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let server = Stack::start(config).await.unwrap();
-    let mut env = TestEnv::new(name).await;
-    env.set("postgres.port", i64::from(server.config().ports.postgres)).set("postgres.database", "postgres");
-    env.set_secret("PIPELINE__POSTGRES__PASSWORD", server.config().secrets.postgres.expose_secret());
-    assert!(env.pipeline(&["migrate"]).status.success());
-    let url = server.postgres_url("postgres");
-    env.db = PgPoolOptions::new().max_connections(4).connect(url.expose_secret()).await.unwrap();
-    (server, env)
+    TestEnv::with_own(config, name).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

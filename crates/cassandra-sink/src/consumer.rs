@@ -9,6 +9,7 @@ mod group;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use kafka::KafkaConfig;
@@ -28,6 +29,7 @@ use crate::config::SinkConfig;
 use crate::offsets::{End, Offsets, Position};
 use crate::record::{BATCH_BYTES, BATCH_RECORDS, Batch, Record};
 use context::GroupContext;
+use group::Keeper;
 
 /// How long a poll waits for a record; bounds how late a shutdown is seen.
 const POLL: Duration = Duration::from_millis(100);
@@ -92,16 +94,24 @@ impl Poller {
         let failed = |step| move |source| ConsumerError { group: group.clone(), step, source };
         let consumer = Arc::new(self.consumer().map_err(failed("creation"))?);
         consumer.subscribe(&[&self.config.source_topic]).map_err(failed("subscription"))?;
-        let outcome = std::thread::scope(|scope| {
-            // Dropped when polling ends, which ends the other thread.
-            let (polling, ended) = std::sync::mpsc::channel::<()>();
-            let (poller, consumer) = (&self, &consumer);
-            scope.spawn(move || group::keep(poller, consumer, &ended));
-            let outcome = Polling::new(poller, consumer).run();
-            drop(polling);
-            outcome
+        // Dropped when polling ends, which ends the other thread, at once unless it waits for a broker that hangs.
+        let (polling, ended) = std::sync::mpsc::channel::<()>();
+        let (ending, kept) = std::sync::mpsc::channel::<()>();
+        let keeper = Keeper {
+            config: self.config.clone(),
+            offsets: Arc::clone(&self.offsets),
+            component: self.component.clone(),
+            consumer: Arc::clone(&consumer),
+        };
+        std::thread::spawn(move || {
+            keeper.keep(&ended);
+            // First, so that the group is left on the thread that waits for this one.
+            drop(keeper);
+            drop(ending);
         });
-        self.leave(consumer);
+        let outcome = Polling::new(&self, &consumer).run();
+        drop(polling);
+        self.leave(consumer, &kept);
         outcome.map_err(failed("polling"))
     }
 
@@ -116,7 +126,8 @@ impl Poller {
             ("partition.assignment.strategy", "cooperative-sticky"),
             // The partitions of a killed process are taken over after this.
             ("session.timeout.ms", "10000"),
-            ("fetch.message.max.bytes", "1048576"),
+            // Compressed, for each partition: what compresses well takes many times that in memory.
+            ("fetch.message.max.bytes", "262144"),
             ("queued.min.messages", "10000"),
             ("queued.max.messages.kbytes", "4096"),
             // The default waits a second once that much is queued.
@@ -128,10 +139,14 @@ impl Poller {
     }
 
     /// Ends what is in flight, commits and leaves the group. Each step is bounded, also while the brokers are away.
-    fn leave(&self, consumer: Arc<GroupConsumer>) {
+    fn leave(&self, consumer: Arc<GroupConsumer>, kept: &Receiver<()>) {
         consumer.context().leaving.store(true, Ordering::Relaxed);
         let ours: Vec<i32> = self.offsets.partitions().iter().map(|(partition, ..)| *partition).collect();
         let last = self.offsets.give_up(&ours, self.config.drain_timeout);
+        if kept.recv_timeout(COMMIT_PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the brokers do not answer; what was not committed will be repeated");
+            return;
+        }
         if !last.is_empty() && !self.commit_in_time(&consumer, last) {
             // Without the brokers, leaving would not end either; the process does.
             return;

@@ -4,6 +4,8 @@
 //! on Bufstream 0.1.0, 2024; closed on the broker's side by KIP-890). So after anything but a clean abort the
 //! producer is thrown away: a new one takes a new epoch, and its user reads back what was committed.
 
+use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -17,6 +19,9 @@ use crate::context::LoggedContext;
 
 /// Bound of one call to the broker: longer than a broker's restart, shorter than a shutdown's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How much longer than its bound a call may take to say that it is over.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 
 /// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +55,7 @@ impl TransactionError {
 
 /// A producer with a transactional id, used from one thread.
 pub struct TransactionalProducer {
-    producer: BaseProducer<LoggedContext>,
+    producer: Arc<BaseProducer<LoggedContext>>,
     id: String,
 }
 
@@ -84,7 +89,7 @@ impl TransactionalProducer {
             .client(id, &all)
             .create_with_context(LoggedContext::default())
             .map_err(|source| Self::failure(id, "creation", source))?;
-        Ok(Self { producer, id: id.to_owned() })
+        Ok(Self { producer: Arc::new(producer), id: id.to_owned() })
     }
 
     /// Connects to a broker, a moment before [`Self::init`]: that waits half a second if it finds no connection.
@@ -160,7 +165,10 @@ impl TransactionalProducer {
 
     /// Waits until every record is with the brokers or has failed, 8 s at the most.
     pub fn flush(&self) {
-        let deadline = Instant::now() + CALL_TIMEOUT;
+        self.flush_until(Instant::now() + CALL_TIMEOUT);
+    }
+
+    fn flush_until(&self, deadline: Instant) {
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             self.producer.poll(Duration::from_millis(1));
         }
@@ -172,12 +180,23 @@ impl TransactionalProducer {
     /// The group has moved on to another generation ([`Remedy::Abort`]), or as for [`Self::commit`].
     pub fn send_offsets(
         &self,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
+        offsets: TopicPartitionList,
+        group: ConsumerGroupMetadata,
     ) -> Result<(), TransactionError> {
-        self.producer
-            .send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
-            .map_err(|source| self.error("send offsets", source))
+        // Where the coordinator is lost in the middle of it, librdkafka 2.12 does not return when its time is over
+        // (`rd_kafka_send_offsets_to_transaction` waits without a bound). Then it is left behind with this producer,
+        // which is not used any more, and ends when a broker is there again.
+        let (done, outcome) = mpsc::sync_channel(1);
+        let producer = Arc::clone(&self.producer);
+        std::thread::spawn(move || {
+            let sent = producer.send_offsets_to_transaction(&offsets, &group, CALL_TIMEOUT);
+            // So that the last user of the producer is the one that waits.
+            drop(producer);
+            drop(done.send(sent));
+        });
+        let outcome = outcome.recv_timeout(CALL_TIMEOUT + ANSWER_MARGIN);
+        let overdue = || Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::OperationTimedOut));
+        outcome.unwrap_or_else(|_| overdue()).map_err(|source| self.error("send offsets", source))
     }
 
     /// Commits: on success everything sent since [`Self::begin`] is readable.
@@ -187,8 +206,10 @@ impl TransactionalProducer {
     pub fn commit(&self) -> Result<(), TransactionError> {
         // rust-rdkafka's own flush polls 100 ms at a time and does not return early, so nothing may be in flight
         // when it is called.
-        self.flush();
-        self.producer.commit_transaction(CALL_TIMEOUT).map_err(|source| self.error("commit", source))
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        self.flush_until(deadline);
+        let left = deadline.saturating_duration_since(Instant::now()).max(ANSWER_MARGIN);
+        self.producer.commit_transaction(left).map_err(|source| self.error("commit", source))
     }
 
     /// Aborts: nothing sent since [`Self::begin`] will ever be read by a `read_committed` consumer.

@@ -109,7 +109,11 @@ impl Relay {
                     self.text_only = true;
                     continue;
                 }
-                Policy::Retry(part) => self.part(part).waiting(error_chain(&error)),
+                Policy::Retry(part) => {
+                    // Whoever is told that the relay is ready may count on changes being streamed.
+                    self.slot.waiting("the stream begins again");
+                    self.part(part).waiting(error_chain(&error));
+                }
             }
             self.metrics.restarts.increment(1);
             tokio::select! {

@@ -294,7 +294,7 @@ impl Worker {
             .map_err(|source| self.consumer_failure(source))?;
         let group = consumer.group_metadata().ok_or(SessionError::NoGroup)?;
         crash::here(CrashPoint::ProcessorBeforeOffsets);
-        producer.send_offsets(&positions, &group)?;
+        producer.send_offsets(positions, group)?;
         crash::here(CrashPoint::ProcessorBeforeCommit);
         producer.commit()?;
         crash::here(CrashPoint::ProcessorAfterCommit);

@@ -5,6 +5,7 @@
 //! matters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,24 +15,56 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use service::crash::{self, CrashPoint};
+use service::health::Component;
 
-use super::{GroupConsumer, Poller};
+use super::GroupConsumer;
+use crate::config::SinkConfig;
 use crate::metrics;
-use crate::offsets::Position;
+use crate::offsets::{Offsets, Position};
 
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Commits and publishes the lag until `ended` is closed.
-pub(super) fn keep(poller: &Poller, consumer: &GroupConsumer, ended: &Receiver<()>) {
-    let log = Throttle::default();
-    let mut lag = Lag { poller, consumer, published: BTreeSet::new(), unread_since: BTreeMap::new() };
-    let mut published_at = Instant::now();
-    while ended.recv_timeout(poller.config.commit_interval) == Err(RecvTimeoutError::Timeout) {
-        commit_written(poller, consumer, &log);
-        if published_at.elapsed() >= LAG_INTERVAL {
-            lag.publish();
-            published_at = Instant::now();
+/// What commits need. Not the queue: a commit without an answer must not keep the writer waiting for more.
+pub(super) struct Keeper {
+    pub(super) config: SinkConfig,
+    pub(super) offsets: Arc<Offsets>,
+    pub(super) component: Component,
+    pub(super) consumer: Arc<GroupConsumer>,
+}
+
+impl Keeper {
+    /// Commits and publishes the lag until `ended` is closed.
+    pub(super) fn keep(&self, ended: &Receiver<()>) {
+        let log = Throttle::default();
+        let mut lag = Lag { keeper: self, published: BTreeSet::new(), unread_since: BTreeMap::new() };
+        let mut published_at = Instant::now();
+        while ended.recv_timeout(self.config.commit_interval) == Err(RecvTimeoutError::Timeout) {
+            self.commit_written(&log);
+            if published_at.elapsed() >= LAG_INTERVAL {
+                lag.publish();
+                published_at = Instant::now();
+            }
+        }
+    }
+
+    /// Commits what is contiguously written. What this commit loses the next one repeats.
+    fn commit_written(&self, log: &Throttle) {
+        let ahead = self.offsets.to_commit();
+        if ahead.is_empty() {
+            return;
+        }
+        match commit(&self.consumer, &self.config.source_topic, &ahead) {
+            Ok(()) => ahead.iter().for_each(|at| self.offsets.committed(at.partition, at.next)),
+            // Between two generations of the group nobody may commit; the next try will be of the new one.
+            Err(KafkaError::ConsumerCommit(
+                RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration,
+            )) => {}
+            Err(error) => {
+                if let Some(held_back) = log.pass() {
+                    tracing::warn!(%error, held_back, "positions could not be committed, trying again");
+                }
+            }
         }
     }
 }
@@ -50,30 +83,9 @@ pub(super) fn commit(consumer: &GroupConsumer, topic: &str, positions: &[Positio
     list.elements().iter().try_for_each(|element| element.error())
 }
 
-/// Commits what is contiguously written. What this commit loses the next one repeats.
-fn commit_written(poller: &Poller, consumer: &GroupConsumer, log: &Throttle) {
-    let ahead = poller.offsets.to_commit();
-    if ahead.is_empty() {
-        return;
-    }
-    match commit(consumer, &poller.config.source_topic, &ahead) {
-        Ok(()) => ahead.iter().for_each(|at| poller.offsets.committed(at.partition, at.next)),
-        // Between two generations of the group nobody may commit; the next try will be of the new one.
-        Err(KafkaError::ConsumerCommit(
-            RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration,
-        )) => {}
-        Err(error) => {
-            if let Some(held_back) = log.pass() {
-                tracing::warn!(%error, held_back, "positions could not be committed, trying again");
-            }
-        }
-    }
-}
-
 /// What is remembered from one measurement to the next.
-struct Lag<'p> {
-    poller: &'p Poller,
-    consumer: &'p GroupConsumer,
+struct Lag<'k> {
+    keeper: &'k Keeper,
     published: BTreeSet<i32>,
     /// Partitions that have records of which none was read, and since when that is known.
     unread_since: BTreeMap<i32, Instant>,
@@ -82,12 +94,12 @@ struct Lag<'p> {
 impl Lag<'_> {
     /// Publishes the lag of every partition that is ours; those that were and are no longer have none.
     fn publish(&mut self) {
-        let (group, topic) = (&self.poller.config.group, &self.poller.config.source_topic);
+        let (group, topic) = (&self.keeper.config.group, &self.keeper.config.source_topic);
         let mut ours = BTreeSet::new();
         let mut answered = true;
-        for (partition, position, oldest) in self.poller.offsets.partitions() {
+        for (partition, position, oldest) in self.keeper.offsets.partitions() {
             let records =
-                if answered { behind(self.consumer, topic, partition, position).ok() } else { None };
+                if answered { behind(&self.keeper.consumer, topic, partition, position).ok() } else { None };
             // One question without an answer is enough to know that the brokers are away.
             answered = records.is_some();
             metrics::lag(group, topic, partition, records, self.age(partition, records, oldest));
@@ -98,7 +110,7 @@ impl Lag<'_> {
             self.unread_since.remove(gone);
         }
         if answered && !ours.is_empty() {
-            self.poller.component.ready();
+            self.keeper.component.ready();
         }
         self.published = ours;
     }
