@@ -55,7 +55,7 @@ const BOUNDS: [(&str, u64); 3] = [
     // What librdkafka fetches ahead (16 MiB), a batch of that (8 MiB), and the producer's queue (32 MiB).
     ("stream-processor", 100_000_000),
     // What librdkafka fetches ahead (4 MiB), the queue (1 MiB), and what is in flight (8 MiB), encoded and decoded.
-    ("cassandra-sink", 60_000_000),
+    ("cassandra-sink", 80_000_000),
 ];
 
 const ALL: [&str; 3] = [BOUNDS[0].0, BOUNDS[1].0, BOUNDS[2].0];

@@ -40,6 +40,16 @@ pub(crate) fn resolved(kafka: &KafkaConfig, topic: &str) -> Result<HashSet<Posit
     Ok(resolved)
 }
 
+/// The keys of a topic's open dead letters. Blocks.
+pub(crate) fn open_keys(kafka: &KafkaConfig, topic: &str) -> Result<HashSet<String>, TopicError> {
+    let mut keys = HashSet::new();
+    each_open(kafka, topic, &Filter::default(), |letter, _| {
+        keys.insert(letter.key_text());
+        Ok::<(), TopicError>(())
+    })?;
+    Ok(keys)
+}
+
 /// Hands `take` every open letter of a topic that the filter takes, with its record. Blocks.
 fn each_open<E: From<TopicError>>(
     kafka: &KafkaConfig,

@@ -10,15 +10,17 @@ mod orders;
 mod records;
 mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use events::Registry;
+use kafka::dead_letter;
 use serde_json::json;
 use service::BoxError;
 use tokio::runtime::Handle;
 
 use crate::config::Settings;
+use crate::dlq;
 use crate::output::{Output, table as columns};
 use gaps::Gap;
 use records::{Reader, Records};
@@ -34,6 +36,14 @@ struct Plan {
     passed: u64,
     /// Keys of the rows to publish.
     keys: BTreeSet<String>,
+}
+
+/// What the stages have.
+struct Stages {
+    raw: Records,
+    processed: Records,
+    /// Keys whose records the processor could not process: nothing of them is missing.
+    set_aside: HashSet<String>,
 }
 
 /// Repairs what is missing, or says what would be, and waits until no reader misses it any more. Whether nothing is
@@ -56,9 +66,12 @@ pub async fn run(
     let mut source = Source::connect(settings).await?;
     let raw = scan(settings, &settings.pipeline.raw_topic, &found).await?;
     let processed = scan(settings, &settings.pipeline.processed_topic, &found).await?;
+    let (kafka, letters) = (settings.kafka.clone(), dead_letter::topic(&settings.pipeline.raw_topic));
+    let set_aside = tokio::task::spawn_blocking(move || dlq::open_keys(&kafka, &letters)).await??;
+    let stages = Stages { raw, processed, set_aside };
     let mut plans = Vec::new();
     for gap in found {
-        plans.push(plan(settings, gap, &raw, &processed, &mut source).await?);
+        plans.push(plan(settings, gap, &stages, &mut source).await?);
     }
     print(&plans, output);
     let rows: usize = plans.iter().map(|plan| plan.keys.len()).sum();
@@ -68,7 +81,7 @@ pub async fn run(
         return Ok(false);
     }
     for plan in &plans {
-        orders::send(&mut source, plan, &raw).await?;
+        orders::send(&mut source, plan, &stages.raw).await?;
     }
     output.line(format_args!("{rows} rows are to be published again"));
     let left = wait(settings, &plans, within, output).await?;
@@ -91,17 +104,18 @@ async fn scan(settings: &Settings, topic: &str, gaps: &[Gap]) -> Result<Records,
 async fn plan(
     settings: &Settings,
     gap: Gap,
-    raw: &Records,
-    processed: &Records,
+    stages: &Stages,
     source: &mut Source,
 ) -> Result<Plan, BoxError> {
+    let Stages { raw, processed, set_aside } = stages;
     let own = if gap.topic == settings.pipeline.raw_topic { raw } else { processed };
     let (passed, mut keys) = own.passed(&gap);
     if passed < gap.missing.count() {
         let of_gap = |key: &str| own.partition_of(key) == gap.partition;
         keys.extend(source.differing(raw, of_gap).await?);
         if gap.topic == settings.pipeline.processed_topic {
-            keys.extend(raw.ahead_of(processed).filter(|key| of_gap(key)).map(str::to_owned));
+            let ahead = raw.ahead_of(processed).filter(|key| of_gap(key) && !set_aside.contains(*key));
+            keys.extend(ahead.map(str::to_owned));
         }
     }
     if keys.is_empty() {
