@@ -105,6 +105,16 @@ pub enum CommitLogSync {
     Group,
 }
 
+/// A listener of the broker that tells its clients to connect to another port than its own. Clients go where the
+/// broker says that it is, so a proxy in front of it must be what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KafkaOutside {
+    /// The TCP port that the broker listens on.
+    pub listen: u16,
+    /// The TCP port that its clients are told.
+    pub advertised: u16,
+}
+
 /// What Airflow needs to know.
 #[derive(Clone, Debug, Default)]
 pub struct AirflowConfig {
@@ -223,6 +233,8 @@ pub struct StackConfig {
     pub postgres_settings: Vec<(String, String)>,
     /// When Cassandra acknowledges.
     pub commit_log_sync: CommitLogSync,
+    /// A second listener of the broker, for clients that reach it through a proxy.
+    pub kafka_outside: Option<KafkaOutside>,
     /// Airflow's part; needed when it is among the servers.
     pub airflow: Option<AirflowConfig>,
     /// Where progress is shown.
@@ -252,6 +264,7 @@ impl StackConfig {
             secrets: Secrets::load_or_create(&root)?,
             postgres_settings: Vec::new(),
             commit_log_sync: CommitLogSync::default(),
+            kafka_outside: None,
             airflow: None,
             progress: Progress::hidden(),
             root,

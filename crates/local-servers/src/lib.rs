@@ -27,7 +27,7 @@ mod user;
 mod watchdog;
 
 pub use artifacts::{AIRFLOW, Artifact, CASSANDRA, CQLSH, Cache, KAFKA, POSTGRES, REGISTRY, fetch};
-pub use config::{AirflowConfig, CommitLogSync, Secrets, Server, StackConfig};
+pub use config::{AirflowConfig, CommitLogSync, KafkaOutside, Secrets, Server, StackConfig};
 pub use error::{Error, Result};
 pub use ports::{Ports, free_ports};
 pub use procfs::ProcessId;

@@ -6,6 +6,7 @@
 //! configuration that can't be used.
 
 mod airflow;
+pub mod chaos;
 pub mod cli;
 pub mod config;
 pub mod dlq;
@@ -112,6 +113,10 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
                     dlq::purge(&settings, filter.filter(), *dry_run, output).await?;
                 }
             }
+        }
+        Command::Chaos { minutes, seed } => {
+            let request = chaos::Request { minutes: *minutes, seed: *seed };
+            return Box::pin(chaos::run(&cli.root, &cli.common, request, output)).await;
         }
         Command::Repair { dry_run, wait } => {
             return repair::run(&settings()?, *dry_run, *wait, output).await;

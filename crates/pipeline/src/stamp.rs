@@ -38,6 +38,17 @@ impl Stamps {
     /// # Errors
     /// The registry is away.
     pub(crate) fn read<'v>(&mut self, value: &'v [u8]) -> Result<Option<Stamp<'v>>, Box<SchemaFailure>> {
+        self.read_as(value)
+    }
+
+    /// The same for other fields than a stamp's.
+    ///
+    /// # Errors
+    /// The registry is away.
+    pub(crate) fn read_as<'v, T: Deserialize<'v>>(
+        &mut self,
+        value: &'v [u8],
+    ) -> Result<Option<T>, Box<SchemaFailure>> {
         let Ok((id, datum)) = wire::split(value) else { return Ok(None) };
         let Some(schema) = self.schema(id)? else { return Ok(None) };
         Ok(serde_avro_fast::from_datum_slice(datum, &schema).ok())

@@ -61,24 +61,29 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
 /// consumer groups that form at once and may notice a dead member early.
 fn settings(config: &StackConfig, logs: &Path) -> String {
     let ports = &config.ports;
+    let (outside, outside_advertised) = config.kafka_outside.map_or_else(Default::default, |outside| {
+        let listener = |port| format!(",OUTSIDE://127.0.0.1:{port}");
+        (listener(outside.listen), listener(outside.advertised))
+    });
     let mode = if config.kraft {
         format!(
             "process.roles=broker,controller\nnode.id=0\ncontroller.listener.names=CONTROLLER\n\
              controller.quorum.voters=0@127.0.0.1:{controller}\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n",
+             listeners=PLAINTEXT://127.0.0.1:{port}{outside},CONTROLLER://127.0.0.1:{controller}\n",
             controller = ports.kafka_controller,
             port = ports.kafka,
         )
     } else {
         format!(
             "broker.id=0\nzookeeper.connect=127.0.0.1:{}\nzookeeper.session.timeout.ms=4000\n\
-             listeners=PLAINTEXT://127.0.0.1:{}\n",
+             listeners=PLAINTEXT://127.0.0.1:{}{outside}\n",
             ports.zookeeper, ports.kafka,
         )
     };
     format!(
-        "{mode}advertised.listeners=PLAINTEXT://127.0.0.1:{port}\nlog.dirs={logs}\n\
+        "{mode}advertised.listeners=PLAINTEXT://127.0.0.1:{port}{outside_advertised}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,OUTSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         inter.broker.listener.name=PLAINTEXT\nlog.dirs={logs}\n\
          auto.create.topics.enable=false\ndefault.replication.factor=1\n\
          offsets.topic.replication.factor=1\noffsets.topic.num.partitions=8\n\
          transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\

@@ -54,8 +54,11 @@ pub(crate) fn listens(server: Server, config: &StackConfig) -> Vec<u16> {
     match server {
         Server::Postgres => vec![ports.postgres],
         Server::Zookeeper => vec![ports.zookeeper],
-        Server::Kafka if config.kraft => vec![ports.kafka, ports.kafka_controller],
-        Server::Kafka => vec![ports.kafka],
+        Server::Kafka => {
+            let outside = config.kafka_outside.map(|outside| outside.listen);
+            let controller = config.kraft.then_some(ports.kafka_controller);
+            std::iter::once(ports.kafka).chain(outside).chain(controller).collect()
+        }
         Server::Registry => vec![ports.registry],
         Server::Cassandra => vec![ports.cassandra, ports.cassandra_storage],
         Server::Airflow => vec![ports.airflow],

@@ -5,9 +5,9 @@
 //! [`Manifest`] that says how it was started, so that the other commands need no options.
 
 pub mod down;
-mod purge;
-mod secrets;
-mod services;
+pub(crate) mod purge;
+pub(crate) mod secrets;
+pub(crate) mod services;
 mod source;
 mod stack;
 mod stdio;
@@ -83,7 +83,7 @@ pub enum LocalError {
 }
 
 impl LocalError {
-    fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { action, path, source }
     }

@@ -9,7 +9,7 @@ use service::BoxError;
 use super::{LocalError, Root};
 
 /// Removes all folders of the stack, and says which there were. The stack must not run.
-pub(super) fn remove(root: &Root) -> Result<Vec<PathBuf>, BoxError> {
+pub(crate) fn remove(root: &Root) -> Result<Vec<PathBuf>, BoxError> {
     let mut removed = Vec::new();
     for folder in local_servers::data_folders(root.path())? {
         match fs::remove_dir_all(&folder) {

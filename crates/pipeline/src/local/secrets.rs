@@ -11,13 +11,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::{LocalError, Root};
 
 /// Password of the pipeline's own role.
-pub(super) const POSTGRES: &str = "PIPELINE__POSTGRES__PASSWORD";
+pub(crate) const POSTGRES: &str = "PIPELINE__POSTGRES__PASSWORD";
 /// Password of PostgreSQL's superuser, with which `pipeline migrate` makes that role.
-pub(super) const POSTGRES_ADMIN: &str = "PIPELINE__PIPELINE__POSTGRES_ADMIN_PASSWORD";
+pub(crate) const POSTGRES_ADMIN: &str = "PIPELINE__PIPELINE__POSTGRES_ADMIN_PASSWORD";
 /// What `POST /runs` must present.
 pub(super) const FETCHER: &str = "PIPELINE__FETCHER__TOKEN";
 /// Key of the PII rule `hmac`.
-pub(super) const HMAC_KEY: &str = "PIPELINE__STREAM_PROCESSOR__HMAC_KEY";
+pub(crate) const HMAC_KEY: &str = "PIPELINE__STREAM_PROCESSOR__HMAC_KEY";
 /// Password of Airflow's user `admin`.
 pub(super) const AIRFLOW: &str = "PIPELINE__AIRFLOW__PASSWORD";
 /// What Airflow's processes sign their tokens with.
@@ -36,7 +36,7 @@ pub(crate) struct Secrets {
 
 impl Secrets {
     /// Those of an earlier start, completed with new ones.
-    pub(super) fn load_or_create(root: &Root) -> Result<Self, LocalError> {
+    pub(crate) fn load_or_create(root: &Root) -> Result<Self, LocalError> {
         let mut secrets = Self::load(root)?.unwrap_or_else(|| Self { values: BTreeMap::new() });
         let missing: Vec<&str> =
             NAMES.into_iter().filter(|name| !secrets.values.contains_key(*name)).collect();
@@ -77,7 +77,7 @@ impl Secrets {
     }
 
     /// One of the constants of this module.
-    pub(super) fn get(&self, name: &str) -> SecretString {
+    pub(crate) fn get(&self, name: &str) -> SecretString {
         self.values.get(name).cloned().unwrap_or_default()
     }
 

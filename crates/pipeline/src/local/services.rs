@@ -54,7 +54,13 @@ pub(super) fn specs(
     Ok(all)
 }
 
-fn spec(folder: &Path, name: &str, listen: SocketAddr, ready: String) -> Result<ServiceSpec, LocalError> {
+/// One of our binaries, known by its admin port; ready when `ready` answers with 2xx.
+pub(crate) fn spec(
+    folder: &Path,
+    name: &str,
+    listen: SocketAddr,
+    ready: String,
+) -> Result<ServiceSpec, LocalError> {
     let program = folder.join(name);
     if !program.is_file() {
         return Err(LocalError::NotBuilt(program));
@@ -63,7 +69,7 @@ fn spec(folder: &Path, name: &str, listen: SocketAddr, ready: String) -> Result<
 }
 
 /// All binaries are built into the same folder.
-fn programs() -> Result<PathBuf, LocalError> {
+pub(crate) fn programs() -> Result<PathBuf, LocalError> {
     let own = std::env::current_exe().map_err(LocalError::file("find", Path::new("this program")))?;
     Ok(own.parent().map(Path::to_owned).unwrap_or_default())
 }

@@ -38,6 +38,7 @@ pub(super) fn config(
         postgres_settings: Vec::new(),
         // Nothing that was acknowledged is lost, whatever is killed.
         commit_log_sync: CommitLogSync::Group,
+        kafka_outside: None,
         airflow: Some(airflow(settings, secrets)?),
         progress: steps.of_servers(),
     })

@@ -101,12 +101,7 @@ async fn scan(settings: &Settings, topic: &str, gaps: &[Gap]) -> Result<Records,
 }
 
 /// Which rows a gap may be about.
-async fn plan(
-    settings: &Settings,
-    gap: Gap,
-    stages: &Stages,
-    source: &mut Source,
-) -> Result<Plan, BoxError> {
+async fn plan(settings: &Settings, gap: Gap, stages: &Stages, source: &mut Source) -> Result<Plan, BoxError> {
     let Stages { raw, processed, set_aside } = stages;
     let own = if gap.topic == settings.pipeline.raw_topic { raw } else { processed };
     let (passed, mut keys) = own.passed(&gap);

@@ -4,7 +4,7 @@
 
 mod hops;
 mod postgres;
-mod services;
+pub(crate) mod services;
 
 use std::collections::BTreeMap;
 

@@ -13,10 +13,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A service and what it says.
 #[derive(Debug, Serialize)]
-pub(super) struct Service {
+pub(crate) struct Service {
     pub(super) name: &'static str,
     pub(super) address: String,
-    pub(super) ready: bool,
+    pub(crate) ready: bool,
     /// What it waits for, by part.
     pub(super) waiting: BTreeMap<String, String>,
     /// Why it can't be asked.
@@ -33,7 +33,7 @@ struct Readiness {
 }
 
 impl Service {
-    pub(super) fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         match (&self.problem, self.ready) {
             (Some(problem), _) => format!("away: {problem}"),
             (None, true) => "ready".to_owned(),
@@ -59,7 +59,8 @@ pub(super) async fn ask(settings: &Settings) -> Vec<Service> {
     join_all(asked).await
 }
 
-async fn ask_one(name: &'static str, address: String) -> Service {
+/// Asks the service whose admin routes are at `address`.
+pub(crate) async fn ask_one(name: &'static str, address: String) -> Service {
     let mut service = Service {
         name,
         address: address.clone(),

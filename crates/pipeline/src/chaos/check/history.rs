@@ -1,0 +1,289 @@
+//! What a topic says of each key, as a `read_committed` consumer sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::Registry;
+use events::meta::Op;
+use kafka::KafkaConfig;
+use rdkafka::Message as _;
+use rdkafka::message::BorrowedMessage;
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::{Differences, Ops, Stage, State, States, last_ops};
+use crate::chaos::ChaosError;
+use crate::chaos::load::POISON;
+use crate::dlq::Position;
+use crate::stamp::Stamps;
+use crate::topic::read_to_end;
+
+const CLIENT: &str = "pipeline-chaos";
+const MICROS_OF_A_MILLI: i64 = 1_000;
+
+/// One change, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    op: u8,
+    lsn: i64,
+    /// `None` after a delete.
+    state: Option<State>,
+}
+
+/// A value of `users.raw`.
+#[derive(Deserialize)]
+pub(super) struct Raw {
+    nat: String,
+    /// In microseconds since the epoch.
+    registered_at: i64,
+    email: Option<String>,
+    #[serde(rename = "__op")]
+    op: String,
+    #[serde(rename = "__lsn")]
+    lsn: i64,
+}
+
+/// A value of `users.processed`.
+#[derive(Deserialize)]
+pub(super) struct Processed {
+    country: String,
+    /// In microseconds since the epoch.
+    registered_at: i64,
+    email: Option<String>,
+    #[serde(rename = "__op")]
+    op: String,
+    #[serde(rename = "__lsn")]
+    lsn: i64,
+}
+
+impl Change {
+    fn new(op: &str, lsn: i64, country: String, registered_at: i64, email: Option<String>) -> Self {
+        let state = (op != Op::Delete.as_str()).then(|| (country, registered_at / MICROS_OF_A_MILLI, email));
+        Self { op: op.as_bytes().first().copied().unwrap_or(b'?'), lsn, state }
+    }
+}
+
+impl From<Raw> for Change {
+    fn from(value: Raw) -> Self {
+        Self::new(&value.op, value.lsn, value.nat, value.registered_at, value.email)
+    }
+}
+
+impl From<Processed> for Change {
+    fn from(value: Processed) -> Self {
+        Self::new(&value.op, value.lsn, value.country, value.registered_at, value.email)
+    }
+}
+
+/// Of one key.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// LSN and kind, in the order of the topic.
+    pub(super) changes: Vec<(i64, u8)>,
+    pub(super) tombstones: u64,
+    /// After the last record.
+    last: Option<State>,
+}
+
+impl History {
+    /// By LSN, each once.
+    fn distinct(&self) -> BTreeMap<i64, u8> {
+        self.changes.iter().copied().collect()
+    }
+
+    /// Changes that an earlier record has, and others that came after a later one.
+    fn disorder(&self) -> (u64, u64) {
+        let (mut seen, mut repeated, mut late) = (BTreeSet::new(), 0, 0);
+        for (lsn, _) in &self.changes {
+            if seen.last().is_some_and(|last| lsn < last) && !seen.contains(lsn) {
+                late += 1;
+            }
+            repeated += u64::from(!seen.insert(*lsn));
+        }
+        (repeated, late)
+    }
+}
+
+/// Of a topic.
+#[derive(Debug, Default)]
+pub(super) struct Histories {
+    pub(super) by_key: BTreeMap<Uuid, History>,
+    /// Where the poison records are.
+    pub(super) poison: BTreeSet<Position>,
+    /// Other records that can't be read.
+    pub(super) foreign: Vec<Position>,
+}
+
+/// How topics are read.
+pub(super) struct Reader {
+    pub(super) kafka: KafkaConfig,
+    pub(super) registry: Registry,
+    pub(super) runtime: Handle,
+}
+
+impl Reader {
+    /// Reads a topic, on a thread of its own.
+    pub(super) async fn read<V>(self, topic: &str) -> Result<Histories, ChaosError>
+    where
+        V: for<'v> Deserialize<'v> + Into<Change>,
+    {
+        let topic = topic.to_owned();
+        let read = move || {
+            let mut stamps = Stamps::new(self.registry, self.runtime);
+            let mut histories = Histories::default();
+            read_to_end(&self.kafka, CLIENT, &topic, None, |record| {
+                take::<V>(record, &mut stamps, &mut histories)
+            })?;
+            Ok(histories)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(ChaosError::Cancelled)?
+    }
+}
+
+fn take<V>(
+    record: &BorrowedMessage<'_>,
+    stamps: &mut Stamps,
+    histories: &mut Histories,
+) -> Result<(), ChaosError>
+where
+    V: for<'v> Deserialize<'v> + Into<Change>,
+{
+    let key = record.key().and_then(|key| Uuid::try_parse_ascii(key).ok());
+    let value = record.payload();
+    if value.is_some_and(is_poison) {
+        histories.poison.insert(Position::of(record));
+        return Ok(());
+    }
+    let (Some(key), value) = (key, value) else {
+        histories.foreign.push(Position::of(record));
+        return Ok(());
+    };
+    let Some(value) = value else {
+        histories.by_key.entry(key).or_default().tombstones += 1;
+        return Ok(());
+    };
+    match stamps.read_as::<V>(value).map_err(ChaosError::Schema)? {
+        None => histories.foreign.push(Position::of(record)),
+        Some(value) => {
+            let change: Change = value.into();
+            let history = histories.by_key.entry(key).or_default();
+            history.changes.push((change.lsn, change.op));
+            history.last = change.state;
+        }
+    }
+    Ok(())
+}
+
+/// Whether our own foreign producer made this value.
+pub(super) fn is_poison(value: &[u8]) -> bool {
+    value.windows(POISON.len()).any(|window| window == POISON)
+}
+
+/// A topic against the changes that PostgreSQL committed and the rows that it has.
+pub(super) fn with_changes(
+    topic: &str,
+    found: &Histories,
+    changes: &BTreeMap<Uuid, Ops>,
+    rows: &States,
+    differences: &mut Differences,
+) -> Stage {
+    let mut stage = stage(topic, found, rows, differences);
+    let none = History::default();
+    for key in keys(changes.keys(), found.by_key.keys()) {
+        let wanted = changes.get(key).map(Vec::as_slice).unwrap_or_default();
+        let history = found.by_key.get(key).unwrap_or(&none);
+        let ops: Ops = history.distinct().into_values().collect();
+        stage.lost += wanted.len().saturating_sub(ops.len()) as u64;
+        stage.unexpected += ops.len().saturating_sub(wanted.len()) as u64;
+        if ops != wanted {
+            stage.different += u64::from(ops.len() == wanted.len());
+            differences.add(topic, key, || {
+                format!(
+                    "{} changes, {} in PostgreSQL; the last are {}, in PostgreSQL {}",
+                    ops.len(),
+                    wanted.len(),
+                    last_ops(&ops),
+                    last_ops(wanted)
+                )
+            });
+        }
+    }
+    stage
+}
+
+/// A topic against the one that it is made from, change by change, and the rows that PostgreSQL has.
+pub(super) fn with_source(
+    topic: &str,
+    found: &Histories,
+    source: &Histories,
+    rows: &States,
+    differences: &mut Differences,
+) -> Stage {
+    let mut stage = stage(topic, found, rows, differences);
+    let none = History::default();
+    for key in keys(source.by_key.keys(), found.by_key.keys()) {
+        let wanted = source.by_key.get(key).unwrap_or(&none).distinct();
+        let has = found.by_key.get(key).unwrap_or(&none).distinct();
+        let missing: Vec<i64> = wanted.keys().filter(|lsn| !has.contains_key(lsn)).copied().collect();
+        let unexpected: Vec<i64> = has.keys().filter(|lsn| !wanted.contains_key(lsn)).copied().collect();
+        stage.lost += missing.len() as u64;
+        stage.unexpected += unexpected.len() as u64;
+        let other_ops = has.iter().any(|(lsn, op)| wanted.get(lsn).is_some_and(|wanted| wanted != op));
+        stage.different += u64::from(other_ops);
+        if !missing.is_empty() || !unexpected.is_empty() || other_ops {
+            differences.add(topic, key, || {
+                format!(
+                    "{} of {} changes are missing, first LSN {:?}; {} are not in the source, first LSN {:?}",
+                    missing.len(),
+                    wanted.len(),
+                    missing.first(),
+                    unexpected.len(),
+                    unexpected.first()
+                )
+            });
+        }
+    }
+    stage
+}
+
+/// What can be said of a topic by itself, and of the state that its keys end in.
+fn stage(topic: &str, found: &Histories, rows: &States, differences: &mut Differences) -> Stage {
+    let mut stage = Stage { records: found.records(), ..Stage::named(topic) };
+    for position in &found.foreign {
+        stage.unexpected += 1;
+        differences.add(topic, format!("{}/{}", position.partition, position.offset), || {
+            "can't be read, and is none of ours".to_owned()
+        });
+    }
+    for (key, history) in &found.by_key {
+        let (repeated, late) = history.disorder();
+        stage.repeated += repeated;
+        stage.out_of_order += late;
+        if repeated + late > 0 {
+            differences.add(topic, key, || {
+                format!("{repeated} repeated, {late} out of order: {:?}", history.changes)
+            });
+        }
+        let deletes =
+            history.changes.iter().filter(|(_, op)| [*op] == Op::Delete.as_str().as_bytes()).count();
+        if history.tombstones != deletes as u64 {
+            stage.different += 1;
+            differences.add(topic, key, || format!("{deletes} deletes, {} tombstones", history.tombstones));
+        }
+    }
+    for key in keys(rows.keys(), found.by_key.keys()) {
+        let (wanted, has) = (rows.get(key), found.by_key.get(key).and_then(|history| history.last.as_ref()));
+        if wanted != has {
+            stage.different += 1;
+            differences.add(topic, key, || format!("ends as {has:?}, in PostgreSQL as {wanted:?}"));
+        }
+    }
+    stage
+}
+
+fn keys<'k>(
+    some: impl Iterator<Item = &'k Uuid>,
+    others: impl Iterator<Item = &'k Uuid>,
+) -> BTreeSet<&'k Uuid> {
+    some.chain(others).collect()
+}

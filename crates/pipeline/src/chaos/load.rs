@@ -1,0 +1,213 @@
+//! Transactions in PostgreSQL, and records that nobody can read, from the beginning of the run to its end.
+//!
+//! A trigger keeps the order of all changes that were committed, in a table that is not published: what the topics
+//! must have, whatever the writers were told of their transactions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use events::wire;
+use kafka::{KafkaConfig, LoggedContext};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_pcg::Pcg64Mcg;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::ChaosError;
+use crate::config::Settings;
+
+/// Users that are changed; those that were deleted are inserted again.
+pub(super) const USERS: u32 = 500;
+/// Id of the first user; those of the others follow.
+const FIRST_ID: u128 = 0xc4a0_5000_0000_4000_8000_0000_0000_0000;
+/// What the value of a poison record has in it.
+pub(super) const POISON: &[u8] = b"poison of pipeline chaos";
+/// Concurrent ones, so that transactions interleave in the WAL.
+const WRITERS: u64 = 2;
+/// Most changes of one transaction.
+const CHANGES: u32 = 4;
+/// Between two transactions of a writer.
+const PAUSE_MS: std::ops::Range<u64> = 5..40;
+/// After a transaction that failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// For a connection to PostgreSQL, which may be away.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const POISON_PAUSE_MS: std::ops::Range<u64> = 500..5_000;
+/// For the last records to be acknowledged, once everything is healed.
+const FLUSH_WITHIN: Duration = Duration::from_secs(60);
+/// An id that no registry gives out.
+const UNKNOWN_SCHEMA: u32 = i32::MAX.unsigned_abs();
+
+const PREPARE: &str = "\
+INSERT INTO fetch_runs (run_id, requested, seed, page_size) VALUES ('chaos', 1, 'chaos', 1);
+INSERT INTO users SELECT ('{ids}' || lpad(to_hex(n), 12, '0'))::uuid, 'chaos', now(), 'DK', 'female', 'Ms', 'Åse', 'Dahl', n, 'Vej', 'Ribe',
+    'Syd', 'Denmark', '6760', 1.5, 2.5, '+1:00', 'x', 'a@example.com', 'aase', '1980-01-01', '2020-01-01', '1', '2',
+    NULL, NULL, 'l', 'm', 't' FROM generate_series(0, {users} - 1) n;
+CREATE TABLE known (n integer PRIMARY KEY, id uuid NOT NULL, template users NOT NULL);
+INSERT INTO known SELECT users.street_number, users.id, users FROM users;
+CREATE TABLE changes (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, id uuid NOT NULL, op text NOT NULL);
+CREATE FUNCTION log_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO changes (id, op) VALUES (coalesce(NEW.id, OLD.id),
+        CASE TG_OP WHEN 'INSERT' THEN 'c' WHEN 'UPDATE' THEN 'u' ELSE 'd' END);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER log_change AFTER INSERT OR UPDATE OR DELETE ON users FOR EACH ROW EXECUTE FUNCTION log_change();";
+
+/// What the writers were told.
+#[derive(Debug, Default)]
+struct Counts {
+    committed: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// The load while it runs. Dropped, it ends.
+#[derive(Debug)]
+pub(super) struct Load {
+    stop: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+    writers: JoinSet<()>,
+    poisoner: tokio::task::JoinHandle<Result<u64, ChaosError>>,
+}
+
+/// What it did.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub(super) struct Done {
+    /// Transactions whose commit was acknowledged.
+    pub(super) committed: u64,
+    /// Those that were refused, or whose connection broke: they are committed or not.
+    pub(super) failed: u64,
+    /// Records that nobody can read, acknowledged by the broker.
+    pub(super) poison: u64,
+}
+
+/// Inserts the users and installs the trigger. For an empty table.
+pub(super) async fn prepare(settings: &Settings) -> Result<(), ChaosError> {
+    let pool = pool(settings);
+    let ids: String = Uuid::from_u128(FIRST_ID).to_string().chars().take(24).collect();
+    let script = PREPARE.replace("{users}", &USERS.to_string()).replace("{ids}", &ids);
+    let prepared = sqlx::raw_sql(AssertSqlSafe(script)).execute(&pool).await;
+    pool.close().await;
+    prepared.map(|_| ()).map_err(|source| ChaosError::Sql { what: "prepare the users", source })
+}
+
+/// Connects when it has to.
+fn pool(settings: &Settings) -> PgPool {
+    PgPoolOptions::new().acquire_timeout(CONNECT_WITHIN).connect_lazy_with(settings.postgres_options())
+}
+
+impl Load {
+    pub(super) fn start(settings: &Settings, seed: u64) -> Result<Self, ChaosError> {
+        let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            let random = Pcg64Mcg::seed_from_u64(seed.wrapping_add(1 + writer));
+            writers.spawn(write(pool(settings), random, Arc::clone(&stop), Arc::clone(&counts)));
+        }
+        let producer = producer(&settings.kafka)?;
+        let (topic, stopped) = (settings.pipeline.raw_topic.clone(), Arc::clone(&stop));
+        let random = Pcg64Mcg::seed_from_u64(seed.wrapping_add(1 + WRITERS));
+        let poisoner = tokio::task::spawn_blocking(move || poison(&producer, &topic, random, &stopped));
+        Ok(Self { stop, counts, writers, poisoner })
+    }
+
+    /// Ends it in good order. Everything must be healed.
+    pub(super) async fn finish(mut self) -> Result<Done, ChaosError> {
+        self.stop.store(true, Ordering::Relaxed);
+        while self.writers.join_next().await.is_some() {}
+        let poison = (&mut self.poisoner).await.map_err(ChaosError::Cancelled)??;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Ok(Done { committed: count(&self.counts.committed), failed: count(&self.counts.failed), poison })
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn write(pool: PgPool, mut random: Pcg64Mcg, stop: Arc<AtomicBool>, counts: Arc<Counts>) {
+    while !stop.load(Ordering::Relaxed) {
+        let count = random.random_range(1..=CHANGES);
+        let changes: Vec<String> = (0..count).map(|_| change(&mut random)).collect();
+        // Statements that are sent together are one transaction; with a BEGIN it would stay open when one fails.
+        match sqlx::raw_sql(AssertSqlSafe(changes.join("; "))).execute(&pool).await {
+            Ok(_) => _ = counts.committed.fetch_add(1, Ordering::Relaxed),
+            Err(_) => {
+                counts.failed.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE_MS))).await;
+    }
+    pool.close().await;
+}
+
+/// One change of one user; of what is part of Cassandra's primary keys, too.
+fn change(random: &mut Pcg64Mcg) -> String {
+    let user = format!("id = (SELECT id FROM known WHERE n = {})", random.random_range(0..USERS));
+    let number = random.random_range(1..1_000_000);
+    match random.random_range(0..6) {
+        0 => format!("DELETE FROM users WHERE {user}"),
+        1 => format!(
+            "INSERT INTO users SELECT (template).* FROM known WHERE {user} ON CONFLICT (id) DO NOTHING"
+        ),
+        2 => format!("UPDATE users SET nat = chr(65 + {number} % 26) || 'X' WHERE {user}"),
+        3 => format!(
+            "UPDATE users SET registered_at = '2020-01-15'::timestamptz + {number} * '1 min'::interval WHERE {user}"
+        ),
+        _ => format!("UPDATE users SET username = 'u{number}', email = 'u{number}@example.com' WHERE {user}"),
+    }
+}
+
+/// Idempotent, so that the broker has each record once however often it is sent.
+fn producer(kafka: &KafkaConfig) -> Result<ThreadedProducer<LoggedContext>, ChaosError> {
+    let settings = [
+        ("enable.idempotence", "true"),
+        ("partitioner", "murmur2_random"),
+        // It waits for as long as a fault lasts.
+        ("message.timeout.ms", "0"),
+    ];
+    let client = kafka.client("pipeline-chaos", &settings);
+    client.create_with_context(LoggedContext::default()).map_err(ChaosError::Poison)
+}
+
+/// Sends poison records with the keys of users until told to stop. How many. Blocks.
+fn poison(
+    producer: &ThreadedProducer<LoggedContext>,
+    topic: &str,
+    mut random: Pcg64Mcg,
+    stop: &AtomicBool,
+) -> Result<u64, ChaosError> {
+    const LOOK: Duration = Duration::from_millis(100);
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let (key, value) = poison_record(&mut random, sent);
+        match producer.send(BaseRecord::to(topic).key(&key).payload(&value)) {
+            Ok(()) => sent += 1,
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {}
+            Err((error, _)) => return Err(ChaosError::Poison(error)),
+        }
+        let pause = Duration::from_millis(random.random_range(POISON_PAUSE_MS));
+        let began = std::time::Instant::now();
+        while began.elapsed() < pause && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOK);
+        }
+    }
+    producer.flush(FLUSH_WITHIN).map_err(ChaosError::Poison)?;
+    Ok(sent)
+}
+
+/// In turn without a schema's id, and with one that does not exist.
+fn poison_record(random: &mut Pcg64Mcg, number: u64) -> (String, Vec<u8>) {
+    let mut value = if number % 2 == 0 { Vec::new() } else { wire::header(UNKNOWN_SCHEMA).to_vec() };
+    value.extend_from_slice(POISON);
+    value.extend_from_slice(format!(" {number}").as_bytes());
+    let key = Uuid::from_u128(FIRST_ID + u128::from(random.random_range(0..USERS)));
+    (key.to_string(), value)
+}

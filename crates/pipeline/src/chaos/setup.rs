@@ -1,0 +1,244 @@
+//! Servers and services of a run, in a folder of their own and on ports of their own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use local_servers::{CommitLogSync, KafkaOutside, ServiceSpec, Stack, StackConfig, StackState, free_ports};
+use secrecy::ExposeSecret as _;
+use service::cli::CommonArgs;
+use service::config::{Config, DEFAULT_FILE, ENV_PREFIX};
+use tokio::time::Instant;
+
+use super::ChaosError;
+use super::proxy::Link;
+use super::schedule::{GROUPS, INSTANCES, LINKS, RELAY, process};
+use crate::config::Settings;
+use crate::local::{self, LocalError, Root, Secrets, secrets};
+use crate::migrate;
+use crate::output::Output;
+use crate::status::services::ask_one;
+
+/// For servers that have answered already.
+const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
+/// For all services to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+/// How often they are asked.
+const LOOK: Duration = Duration::from_millis(250);
+/// A service drains within 10 s of SIGTERM, and a machine may be slow.
+pub(super) const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// The run's folder and configuration; nothing runs yet.
+pub(super) struct Plan {
+    pub(super) root: Root,
+    /// With the servers' own addresses, which no fault is on the way to.
+    pub(super) settings: Settings,
+    pub(super) stack: StackConfig,
+    links: Vec<(&'static str, TcpListener, u16)>,
+    /// What every service gets in its environment.
+    env: Vec<(String, std::ffi::OsString)>,
+}
+
+/// What runs.
+pub(super) struct Running {
+    pub(super) stack: Stack,
+    /// By the name of the server.
+    pub(super) links: BTreeMap<&'static str, Link>,
+    /// By the name of the process; those that join later are among them.
+    pub(super) services: BTreeMap<String, Service>,
+}
+
+/// One of our processes.
+pub(super) struct Service {
+    pub(super) service: &'static str,
+    pub(super) spec: ServiceSpec,
+    pub(super) listen: SocketAddr,
+}
+
+impl Plan {
+    /// Removes what an earlier run has left in the folder, and writes this one's configuration.
+    pub(super) fn new(root: Root, args: &CommonArgs) -> Result<Self, ChaosError> {
+        refuse_overrides()?;
+        if let Some(state) = StackState::load(root.path())?
+            && state.is_running()
+        {
+            let (root, pid) = (root.path().to_owned(), state.supervisor.pid);
+            return Err(local_servers::Error::AlreadyRunning { root, pid }.into());
+        }
+        local::purge::remove(&root).map_err(ChaosError::Purge)?;
+        let secrets = Secrets::load_or_create(&root)?;
+
+        // Held until they are needed, so that no two parts choose the same port.
+        let mut listeners = Vec::new();
+        for port in free_ports::<{ LINKS.len() + 1 }>()? {
+            listeners.push(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(ChaosError::Proxy)?);
+        }
+        let mut stack = StackConfig::on_free_ports(root.path())?;
+        stack.secrets.postgres = secrets.get(secrets::POSTGRES_ADMIN);
+        // What a node has acknowledged must outlive its end, as with `pipeline up`.
+        stack.commit_log_sync = CommitLogSync::Group;
+        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+        let outside =
+            listeners.pop().map(|listener| port(&listener)).transpose().map_err(ChaosError::Proxy)?;
+        let mut links = Vec::new();
+        for (name, listener) in LINKS.into_iter().zip(listeners) {
+            let server = match name {
+                "postgres" => stack.ports.postgres,
+                "kafka" => outside.unwrap_or_default(),
+                "registry" => stack.ports.registry,
+                _ => stack.ports.cassandra,
+            };
+            links.push((name, listener, server));
+        }
+        let mut proxied = BTreeMap::new();
+        for (name, listener, _) in &links {
+            proxied.insert(*name, port(listener).map_err(ChaosError::Proxy)?);
+        }
+        let at = |name: &str| proxied.get(name).copied().unwrap_or_default();
+        stack.kafka_outside = outside.map(|listen| KafkaOutside { listen, advertised: at("kafka") });
+
+        let ports = &stack.ports;
+        let servers = addresses(ports.postgres, ports.kafka, ports.registry, ports.cassandra);
+        let proxies = addresses(at("postgres"), at("kafka"), at("registry"), at("cassandra"));
+        let base =
+            if args.config.is_empty() { vec![PathBuf::from(DEFAULT_FILE)] } else { args.config.clone() };
+        let mut files = Vec::new();
+        for file in base {
+            files.push(std::path::absolute(&file).map_err(LocalError::file("find", &file))?);
+        }
+        let with = |name: &str, text: String| -> Result<Vec<PathBuf>, LocalError> {
+            let file = root.path().join(name);
+            fs::write(&file, text).map_err(LocalError::file("write", &file))?;
+            Ok(files.iter().cloned().chain([file]).collect())
+        };
+        let own = Config::from_files(&with("servers.toml", servers)?)?.or_variables(secrets.variables());
+        let files = with("services.toml", proxies)?;
+        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        let mut env = vec![("PIPELINE_CONFIG".to_owned(), files.join(",").into())];
+        for name in [secrets::POSTGRES, secrets::HMAC_KEY] {
+            env.push((name.to_owned(), secrets.get(name).expose_secret().into()));
+        }
+        Ok(Self { settings: Settings::load(&own)?, root, stack, links, env })
+    }
+
+    /// Starts the servers, then `prepare`s what must be there before the services, then those.
+    pub(super) async fn start(
+        self,
+        output: &Output,
+        prepare: impl AsyncFnOnce(&Settings) -> Result<(), ChaosError>,
+    ) -> Result<Running, ChaosError> {
+        let mut links = BTreeMap::new();
+        for (name, listener, server) in self.links {
+            let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
+            links.insert(name, Link::start(listener, server).map_err(ChaosError::Proxy)?);
+        }
+        output.note("starting the servers");
+        let stack = Stack::start(self.stack).await?;
+        let silent = Output::silent();
+        migrate::run(&self.settings, MIGRATION_PATIENCE, &silent).await.map_err(ChaosError::Migrate)?;
+        prepare(&self.settings).await?;
+        output.note("starting the services");
+        let services = services(&self.env)?;
+        let running = Running { stack, links, services };
+        running.start_services().await?;
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Starts all but those that join later, and waits until they are ready.
+    async fn start_services(&self) -> Result<(), ChaosError> {
+        let first: Vec<&Service> = self.services.values().filter(|service| !service.joins_later()).collect();
+        for service in &first {
+            self.stack.start_service(service.spec.clone(), env!("CARGO_PKG_VERSION")).await?;
+        }
+        // Of the relays one stands by, and is never ready; that the other one is means that its snapshot is done.
+        let (relays, others): (Vec<&Service>, Vec<&Service>) =
+            first.into_iter().partition(|service| service.service == RELAY);
+        try_join_all(others.into_iter().map(|service| ready(vec![service]))).await?;
+        ready(relays).await
+    }
+
+    /// What the services that are not ready wait for.
+    pub(super) async fn waiting(&self) -> Vec<String> {
+        let mut waiting = Vec::new();
+        for (name, service) in self.services.iter().filter(|(_, service)| !service.joins_later()) {
+            let asked = ask_one(service.service, service.listen.to_string()).await;
+            if !asked.ready {
+                waiting.push(format!("{name} is {}", asked.state()));
+            }
+        }
+        waiting
+    }
+}
+
+impl Service {
+    pub(super) fn joins_later(&self) -> bool {
+        self.spec.name == process(self.service, INSTANCES + 1)
+    }
+}
+
+/// The environment wins over every file, so that it could lead to other servers than the run's own.
+fn refuse_overrides() -> Result<(), ChaosError> {
+    match std::env::vars_os().find(|(name, _)| name.to_string_lossy().starts_with(ENV_PREFIX)) {
+        None => Ok(()),
+        Some((name, _)) => Err(ChaosError::Overridden(name.to_string_lossy().into_owned())),
+    }
+}
+
+fn addresses(postgres: u16, kafka: u16, registry: u16, cassandra: u16) -> String {
+    format!(
+        "[postgres]\nhost = \"127.0.0.1\"\nport = {postgres}\n\
+         [kafka]\nbootstrap_servers = \"127.0.0.1:{kafka}\"\n\
+         [registry]\nurl = \"http://127.0.0.1:{registry}/apis/ccompat/v7\"\n\
+         [cassandra]\ncontact_points = [\"127.0.0.1:{cassandra}\"]\n"
+    )
+}
+
+/// Every instance with its own port; those that join later, too.
+fn services(env: &[(String, std::ffi::OsString)]) -> Result<BTreeMap<String, Service>, ChaosError> {
+    let folder = local::services::programs()?;
+    let mut services = BTreeMap::new();
+    let instances = [(RELAY, INSTANCES)].into_iter().chain(GROUPS.map(|service| (service, INSTANCES + 1)));
+    let all = instances.flat_map(|(service, count)| (1..=count).map(move |number| (service, number)));
+    // The servers listen already, so that theirs are not among them.
+    for ((service, number), port) in all.zip(free_ports::<8>()?) {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut spec = local::services::spec(&folder, service, listen, String::new())?;
+        spec.name = process(service, number);
+        // A standby is never ready, and others are when what they need is healed.
+        spec.ready = None;
+        spec.stop_within = STOP_WITHIN;
+        spec.env = env.to_vec();
+        let section = service.to_uppercase().replace('-', "_");
+        spec.env.push((format!("{ENV_PREFIX}{section}__LISTEN"), listen.to_string().into()));
+        if service == "stream-processor" {
+            // Its default, the name of the host, is the same for all of them here.
+            spec.env.push((format!("{ENV_PREFIX}{section}__INSTANCE"), spec.name.clone().into()));
+        }
+        services.insert(spec.name.clone(), Service { service, spec, listen });
+    }
+    Ok(services)
+}
+
+/// Waits until one of these is ready.
+async fn ready(services: Vec<&Service>) -> Result<(), ChaosError> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let mut states = Vec::new();
+        for service in &services {
+            let asked = ask_one(service.service, service.listen.to_string()).await;
+            if asked.ready {
+                return Ok(());
+            }
+            states.push(format!("{} is {}", service.spec.name, asked.state()));
+        }
+        if Instant::now() > deadline {
+            return Err(ChaosError::NotReady(states.join(", ")));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
