@@ -4,7 +4,7 @@ run:   ; scripts/run.sh          # set up, build, start everything, run the DAG,
 stop:  ; scripts/stop.sh         # stop everything that `make run` started
 test:  ; scripts/test.sh         # every test, against real servers
 lint:  ; scripts/lint.sh         # formatting, clippy, licences and advisories, shell, Python
-chaos: ; scripts/chaos.sh        # kills and stops at random, then compares every stage
+chaos: ; scripts/chaos.sh        # breaks services, servers and connections at random, then compares every stage
 bench: ; scripts/bench.sh        # micro-benchmarks of the hot paths
 env:   ; sh docker/env.sh        # .env for docker compose, with random secrets
 compose-test: ; tests/compose/test.sh # docker-compose.yml as its users run it, killed and restarted

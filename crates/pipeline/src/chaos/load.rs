@@ -11,8 +11,8 @@ use events::wire;
 use kafka::{KafkaConfig, LoggedContext};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinSet;
@@ -38,8 +38,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// For a connection to PostgreSQL, which may be away.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const POISON_PAUSE_MS: std::ops::Range<u64> = 500..5_000;
-/// For the last records to be acknowledged, once everything is healed.
-const FLUSH_WITHIN: Duration = Duration::from_secs(60);
 /// An id that no registry gives out.
 const UNKNOWN_SCHEMA: u32 = i32::MAX.unsigned_abs();
 
@@ -71,7 +69,7 @@ pub(super) struct Load {
     stop: Arc<AtomicBool>,
     counts: Arc<Counts>,
     writers: JoinSet<()>,
-    poisoner: tokio::task::JoinHandle<Result<u64, ChaosError>>,
+    poisoner: tokio::task::JoinHandle<u64>,
 }
 
 /// What it did.
@@ -111,7 +109,7 @@ impl Load {
         let producer = producer(&settings.kafka)?;
         let (topic, stopped) = (settings.pipeline.raw_topic.clone(), Arc::clone(&stop));
         let random = Pcg64Mcg::seed_from_u64(seed.wrapping_add(1 + WRITERS));
-        let poisoner = tokio::task::spawn_blocking(move || poison(&producer, &topic, random, &stopped));
+        let poisoner = tokio::spawn(poison(producer, topic, random, stopped));
         Ok(Self { stop, counts, writers, poisoner })
     }
 
@@ -119,7 +117,7 @@ impl Load {
     pub(super) async fn finish(mut self) -> Result<Done, ChaosError> {
         self.stop.store(true, Ordering::Relaxed);
         while self.writers.join_next().await.is_some() {}
-        let poison = (&mut self.poisoner).await.map_err(ChaosError::Cancelled)??;
+        let poison = (&mut self.poisoner).await.map_err(ChaosError::Cancelled)?;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Ok(Done { committed: count(&self.counts.committed), failed: count(&self.counts.failed), poison })
     }
@@ -166,7 +164,7 @@ fn change(random: &mut Pcg64Mcg) -> String {
 }
 
 /// Idempotent, so that the broker has each record once however often it is sent.
-fn producer(kafka: &KafkaConfig) -> Result<ThreadedProducer<LoggedContext>, ChaosError> {
+fn producer(kafka: &KafkaConfig) -> Result<FutureProducer<LoggedContext>, ChaosError> {
     let settings = [
         ("enable.idempotence", "true"),
         ("partitioner", "murmur2_random"),
@@ -177,35 +175,35 @@ fn producer(kafka: &KafkaConfig) -> Result<ThreadedProducer<LoggedContext>, Chao
     client.create_with_context(LoggedContext::default()).map_err(ChaosError::Poison)
 }
 
-/// Sends poison records with the keys of users until told to stop. How many. Blocks.
-fn poison(
-    producer: &ThreadedProducer<LoggedContext>,
-    topic: &str,
+/// Sends poison records with the keys of users until told to stop. How many the broker has acknowledged.
+async fn poison(
+    producer: FutureProducer<LoggedContext>,
+    topic: String,
     mut random: Pcg64Mcg,
-    stop: &AtomicBool,
-) -> Result<u64, ChaosError> {
+    stop: Arc<AtomicBool>,
+) -> u64 {
     const LOOK: Duration = Duration::from_millis(100);
-    let mut sent = 0;
+    let (mut sent, mut acknowledged) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         let (key, value) = poison_record(&mut random, sent);
-        match producer.send(BaseRecord::to(topic).key(&key).payload(&value)) {
-            Ok(()) => sent += 1,
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {}
-            Err((error, _)) => return Err(ChaosError::Poison(error)),
+        sent += 1;
+        match producer.send(FutureRecord::to(&topic).key(&key).payload(&value), Timeout::Never).await {
+            Ok(_) => acknowledged += 1,
+            // A broker that starts does not know its topics yet, and the record has not left.
+            Err((error, _)) => tracing::info!(%error, "a poison record was not taken"),
         }
         let pause = Duration::from_millis(random.random_range(POISON_PAUSE_MS));
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         while began.elapsed() < pause && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(LOOK);
+            tokio::time::sleep(LOOK).await;
         }
     }
-    producer.flush(FLUSH_WITHIN).map_err(ChaosError::Poison)?;
-    Ok(sent)
+    acknowledged
 }
 
 /// In turn without a schema's id, and with one that does not exist.
 fn poison_record(random: &mut Pcg64Mcg, number: u64) -> (String, Vec<u8>) {
-    let mut value = if number % 2 == 0 { Vec::new() } else { wire::header(UNKNOWN_SCHEMA).to_vec() };
+    let mut value = if number.is_multiple_of(2) { Vec::new() } else { wire::header(UNKNOWN_SCHEMA).to_vec() };
     value.extend_from_slice(POISON);
     value.extend_from_slice(format!(" {number}").as_bytes());
     let key = Uuid::from_u128(FIRST_ID + u128::from(random.random_range(0..USERS)));

@@ -53,15 +53,15 @@ pub(super) async fn compare(
     let name = |position: &Position| format!("{source}/{}/{}", position.partition, position.offset);
     for position in histories.poison.iter().filter(|position| !letters.contains_key(position)) {
         report.missing += 1;
-        differences.add(&report.topic, name(position), || "has no dead letter".to_owned());
+        differences.add(&report.topic, &name(position), || "has no dead letter".to_owned());
     }
     for (position, (count, why)) in &letters {
         if !histories.poison.contains(position) {
             report.unexpected += count;
-            differences.add(&report.topic, name(position), || format!("is no poison; {why}"));
+            differences.add(&report.topic, &name(position), || format!("is no poison; {why}"));
         } else if *count > 1 {
             report.repeated += count - 1;
-            differences.add(&report.topic, name(position), || format!("has {count} dead letters"));
+            differences.add(&report.topic, &name(position), || format!("has {count} dead letters"));
         }
     }
     Ok(report)

@@ -58,7 +58,8 @@ pub(super) struct Processed {
 
 impl Change {
     fn new(op: &str, lsn: i64, country: String, registered_at: i64, email: Option<String>) -> Self {
-        let state = (op != Op::Delete.as_str()).then(|| (country, registered_at / MICROS_OF_A_MILLI, email));
+        let state =
+            (op != Op::Delete.as_str()).then_some((country, registered_at / MICROS_OF_A_MILLI, email));
         Self { op: op.as_bytes().first().copied().unwrap_or(b'?'), lsn, state }
     }
 }
@@ -251,7 +252,7 @@ fn stage(topic: &str, found: &Histories, rows: &States, differences: &mut Differ
     let mut stage = Stage { records: found.records(), ..Stage::named(topic) };
     for position in &found.foreign {
         stage.unexpected += 1;
-        differences.add(topic, format!("{}/{}", position.partition, position.offset), || {
+        differences.add(topic, &format!("{}/{}", position.partition, position.offset), || {
             "can't be read, and is none of ours".to_owned()
         });
     }

@@ -87,7 +87,7 @@ pub(super) struct Differences {
 }
 
 impl Differences {
-    fn add(&mut self, stage: &str, key: impl ToString, what: impl FnOnce() -> String) {
+    fn add(&mut self, stage: &str, key: &dyn std::fmt::Display, what: impl FnOnce() -> String) {
         self.count += 1;
         if self.first.len() < KEPT {
             self.first.push(Difference { stage: stage.to_owned(), key: key.to_string(), what: what() });
@@ -153,7 +153,7 @@ pub(super) async fn compare(settings: &Settings, load: Done) -> Result<Compariso
     let arrived = raw.poison.len() as u64;
     if arrived != load.poison {
         differences
-            .add(raw_topic, "poison", || format!("{} were acknowledged, {arrived} are there", load.poison));
+            .add(raw_topic, &"poison", || format!("{} were acknowledged, {arrived} are there", load.poison));
     }
     Ok(Comparison { users: expected.len() as u64, stages, dead_letters, differences })
 }

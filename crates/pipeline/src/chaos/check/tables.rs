@@ -77,7 +77,7 @@ pub(super) fn compare(
         differences.add(table, id, || format!("has no row {wanted:?}"));
     }
     for (id, state) in unexpected {
-        differences.add(table, id, || format!("has a row {state:?}, in PostgreSQL {:?}", expected.get(&id)));
+        differences.add(table, &id, || format!("has a row {state:?}, in PostgreSQL {:?}", expected.get(&id)));
     }
     stage
 }
