@@ -126,6 +126,8 @@ impl Poller {
             ("partition.assignment.strategy", "cooperative-sticky"),
             // The partitions of a killed process are taken over after this.
             ("session.timeout.ms", "10000"),
+            // Also how long an answer to a request to join is waited for, where the network has lost it.
+            ("max.poll.interval.ms", "60000"),
             // Compressed, for each partition: what compresses well takes many times that in memory.
             ("fetch.message.max.bytes", "262144"),
             ("queued.min.messages", "10000"),

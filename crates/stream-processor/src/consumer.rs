@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kafka::LoggedContext;
 use rdkafka::client::ClientContext;
@@ -12,6 +13,8 @@ use rdkafka::{Statistics, TopicPartitionList};
 
 use crate::config::Settings;
 
+/// How long a worker may take from one poll to the next.
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// Milliseconds between two measurements of the lag.
 const STATISTICS_INTERVAL: &str = "2000";
 
@@ -25,11 +28,15 @@ pub(crate) type GroupConsumer = BaseConsumer<Events>;
 pub(crate) fn connect(settings: &Settings, worker: usize) -> KafkaResult<GroupConsumer> {
     let config = &settings.processor;
     let session_timeout = config.session_timeout.as_millis().to_string();
+    // Also how long an answer to a request to join is waited for, where the network has lost it. Twice what a
+    // transaction may take, and never below the session's.
+    let poll_interval = config.session_timeout.max(POLL_INTERVAL).as_millis().to_string();
     let client = settings.kafka.client(
         &format!("{}-{}-{worker}", config.group, config.instance),
         &[
             ("group.id", &config.group),
             ("session.timeout.ms", &session_timeout),
+            ("max.poll.interval.ms", &poll_interval),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("isolation.level", "read_committed"),

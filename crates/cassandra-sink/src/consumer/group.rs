@@ -109,7 +109,12 @@ impl Lag<'_> {
             metrics::lag(group, topic, *gone, Some(0), Duration::ZERO);
             self.unread_since.remove(gone);
         }
-        if answered && !ours.is_empty() {
+        // Whoever has no partitions, since there are enough others, may be asked to take some at any time.
+        if ours.is_empty() {
+            let metadata = self.keeper.consumer.fetch_metadata(Some(topic), CALL_TIMEOUT);
+            answered = metadata.is_ok_and(|found| found.topics().iter().all(|topic| topic.error().is_none()));
+        }
+        if answered {
             self.keeper.component.ready();
         }
         self.published = ours;
