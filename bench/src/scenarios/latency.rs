@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pipeline_tests::TestEnv;
@@ -162,7 +162,7 @@ async fn stream(
 struct Reader {
     thread: tokio::task::JoinHandle<Result<HashMap<String, Instant>>>,
     stop: Arc<AtomicBool>,
-    seen: Arc<std::sync::atomic::AtomicUsize>,
+    seen: Arc<AtomicUsize>,
 }
 
 impl Reader {
@@ -179,7 +179,7 @@ impl Reader {
             list.add_partition_offset(topic, partition, Offset::Beginning)?;
         }
         consumer.assign(&list)?;
-        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&seen));
         let thread = tokio::task::spawn_blocking(move || {
             let mut read = HashMap::new();
