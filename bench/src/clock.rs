@@ -1,5 +1,7 @@
 //! One run of a tool: when its first and last records were there, and what it and the servers took until then.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -46,20 +48,26 @@ pub(crate) struct Clock {
     servers: Vec<u32>,
     before: Vec<Usage>,
     began: Instant,
+    /// Of the tool, in bytes; kept here because a program that has ended has none.
+    peak: Arc<AtomicU64>,
 }
 
 impl Clock {
     /// Now.
     pub(crate) fn start(world: &World) -> Result<Self> {
         let servers = SERVERS.iter().map(|(name, _)| world.pid(name)).collect::<Result<Vec<u32>>>()?;
-        Ok(Self { before: Usage::of_each(&servers), servers, began: Instant::now() })
+        let before = Usage::of_each(&servers);
+        Ok(Self { servers, before, began: Instant::now(), peak: Arc::default() })
     }
 
     /// This moment, when there is so much.
     pub(crate) fn moment(&self, pid: u32, count: f64) -> Moment {
         let seconds = self.began.elapsed().as_secs_f64();
         let pids: Vec<u32> = self.servers.iter().copied().chain([pid]).collect();
-        Moment { seconds, count, usage: Usage::of_each(&pids) }
+        let usage = Usage::of_each(&pids);
+        let peak = usage.last().map_or(0, |usage| usage.peak_bytes);
+        self.peak.fetch_max(peak, Ordering::Relaxed);
+        Moment { seconds, count, usage }
     }
 
     /// The moment when `count` gives so much or more.
@@ -69,8 +77,13 @@ impl Clock {
         enough: f64,
         mut count: impl AsyncFnMut() -> Result<f64>,
     ) -> Result<Moment> {
+        let mut looks = 0_u32;
         loop {
             let found = count().await?;
+            if looks.is_multiple_of(4) {
+                self.moment(pid, found);
+            }
+            looks += 1;
             if found >= enough {
                 return Ok(self.moment(pid, found));
             }
@@ -82,9 +95,15 @@ impl Clock {
     }
 
     /// Follows the tool until its topic has all rows, and checks that each is there.
-    pub(crate) async fn follow(self, world: &World, pid: u32, topic: &str, keyed: Keys) -> Result<Sample> {
+    pub(crate) async fn follow(
+        self,
+        world: &World,
+        pid: u32,
+        topic: &str,
+        rows: u64,
+        keyed: Keys,
+    ) -> Result<Sample> {
         let bootstrap = world.stack.kafka_bootstrap();
-        let rows = world.rows;
         let (watched, name, clock) = (bootstrap.clone(), topic.to_owned(), self.clone());
         let watch =
             move || topics::watch(&watched, &name, rows, DEADLINE, |offsets| clock.moment(pid, offsets));
@@ -101,7 +120,7 @@ impl Clock {
     /// Where hardly anything came after the first records, they count from the tool's start on.
     pub(crate) fn sample(&self, rows: f64, first: &Moment, last: &Moment) -> Sample {
         /// The least share of the records between the two moments that says how fast they came.
-        const ENOUGH: f64 = 0.25;
+        const ENOUGH: f64 = 0.5;
         let start = Moment { seconds: 0.0, count: 0.0, usage: Vec::new() };
         let first = if first.count > last.count * (1.0 - ENOUGH) { &start } else { first };
         // Of a topic the counts are offsets, and have the markers of transactions among them, a few per thousand.
@@ -114,7 +133,7 @@ impl Clock {
             (CPU, cpu(last, tool)),
             (PER_CPU, rows / cpu(last, tool)),
             (PER_CPU_STARTED, rest / (cpu(last, tool) - cpu(first, tool))),
-            (PEAK, last.usage.get(tool).map_or(0, |usage| usage.peak_bytes) as f64 / 1e6),
+            (PEAK, self.peak.load(Ordering::Relaxed) as f64 / 1e6),
         ]);
         for (index, ((_, metric), before)) in SERVERS.iter().zip(&self.before).enumerate() {
             sample.insert(metric, cpu(last, index) - before.cpu_seconds);
@@ -129,11 +148,12 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_between_the_first_and_the_last_record() {
-        let clock = Clock { servers: Vec::new(), before: Vec::new(), began: Instant::now() };
+        let peak = Arc::new(AtomicU64::new(5_000_000));
+        let clock = Clock { servers: Vec::new(), before: Vec::new(), began: Instant::now(), peak };
         let at = |seconds, count, cpu_seconds| Moment {
             seconds,
             count,
-            usage: vec![Usage { cpu_seconds, peak_bytes: 5_000_000 }],
+            usage: vec![Usage { cpu_seconds, peak_bytes: 0 }],
         };
         let sample = clock.sample(1000.0, &at(2.0, 200.0, 1.0), &at(4.0, 1000.0, 3.0));
         assert_eq!((sample[RATE], sample[WALL], sample[PEAK]), (400.0, 4.0, 5.0));

@@ -38,7 +38,7 @@ struct Args {
     /// Measured runs of each contender; 3, or 1 with --quick.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     runs: Option<u32>,
-    /// Few rows and no warm-up: the whole in some minutes. Starts weigh more then than they do in use.
+    /// Few rows and less warm-up: the whole in some minutes. Starts weigh more then than they do in use.
     #[arg(long)]
     quick: bool,
     /// Where results.json and results.md go.

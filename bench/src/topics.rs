@@ -17,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often the ends of the partitions are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// How often `moment` is asked at the least: it keeps the peak of memory.
+const NOTE_EVERY: Duration = Duration::from_millis(200);
+
 /// A topic that has all records and then stays as it is for so long is complete.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -62,7 +65,7 @@ pub(crate) fn watch<M: Clone>(
     let rows = i64::try_from(rows)?;
     let (mut first, mut last) = (None, None);
     let began = Instant::now();
-    let (mut changed, mut before) = (began, 0);
+    let (mut changed, mut noted, mut before) = (began, began, 0);
     loop {
         let offsets = ends(&consumer, topic)?;
         if offsets > before {
@@ -71,6 +74,10 @@ pub(crate) fn watch<M: Clone>(
                 first = first.or_else(|| last.clone());
             }
             (changed, before) = (Instant::now(), offsets);
+        }
+        if noted.elapsed() > NOTE_EVERY {
+            moment(before as f64);
+            noted = Instant::now();
         }
         if offsets >= rows && changed.elapsed() > QUIET {
             break;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use local_servers::{Artifact, Progress, Stack, StackConfig};
-use pipeline_tests::TestEnv;
 use pipeline_tests::env::TOKEN;
+use pipeline_tests::{Service, TestEnv};
 use randomuser_sim::{SimConfig, Simulator};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
@@ -111,13 +111,20 @@ impl World {
         Ok(PgConnection::connect(self.stack.postgres_url(env.name()).expose_secret()).await?)
     }
 
-    /// Inserts all rows, and leaves the server with nothing to write back.
-    pub(crate) async fn insert(&self, env: &TestEnv) -> Result<()> {
+    /// Inserts all rows.
+    pub(crate) async fn copy_rows(&self, env: &TestEnv) -> Result<()> {
         let mut db = self.connect(env).await?;
         copy_in(&mut db, "fetch_runs", &self.parent).await?;
         for chunk in &self.chunks {
             copy_in(&mut db, "users", chunk).await?;
         }
+        Ok(db.close().await?)
+    }
+
+    /// Inserts all rows, and leaves the server with nothing to write back.
+    pub(crate) async fn insert(&self, env: &TestEnv) -> Result<()> {
+        self.copy_rows(env).await?;
+        let mut db = self.connect(env).await?;
         sqlx::query("VACUUM ANALYZE users").execute(&mut db).await?;
         sqlx::query("CHECKPOINT").execute(&mut db).await?;
         Ok(db.close().await?)
@@ -214,10 +221,23 @@ impl World {
 async fn fetched(stack: &'static Stack, rows: u64) -> Result<TestEnv> {
     let sim = Simulator::bind(SimConfig::default()).await?;
     let mut env = TestEnv::on(stack, "rows").await;
-    env.set("fetcher.api_url", sim.url()).set("fetcher.users_per_window", 0).set("fetcher.gzip", false);
-    env.set("fetcher.max_count", i64::try_from(rows)?.max(1));
+    point_at(&mut env, &sim, rows)?;
     let fetcher = env.start("fetcher").await;
     fetcher.ready().await;
+    fetch(&fetcher, rows).await?;
+    fetcher.stop().await;
+    Ok(env)
+}
+
+/// Makes the environment's fetcher fetch from a simulator on this machine.
+pub(crate) fn point_at(env: &mut TestEnv, sim: &Simulator, rows: u64) -> Result<()> {
+    env.set("fetcher.api_url", sim.url()).set("fetcher.users_per_window", 0).set("fetcher.gzip", false);
+    env.set("fetcher.max_count", i64::try_from(rows)?);
+    Ok(())
+}
+
+/// A run of so many profiles, to its end.
+pub(crate) async fn fetch(fetcher: &Service, rows: u64) -> Result<()> {
     let body = json!({"run_id": "bench", "count": rows});
     let request = reqwest::Client::new().post(fetcher.url("/runs")).bearer_auth(TOKEN).json(&body);
     request.send().await?.error_for_status()?;
@@ -227,11 +247,11 @@ async fn fetched(stack: &'static Stack, rows: u64) -> Result<TestEnv> {
         matches!(run["status"].as_str(), Some("succeeded" | "failed")).then_some(run)
     })
     .await;
-    if run["status"] != "succeeded" || run["stored"] != rows {
-        return Err(format!("the rows could not be made: {run}").into());
+    if run["status"] == "succeeded" && run["stored"] == rows {
+        Ok(())
+    } else {
+        Err(format!("the rows could not be fetched: {run}").into())
     }
-    fetcher.stop().await;
-    Ok(env)
 }
 
 /// One transaction.

@@ -1,6 +1,7 @@
 //! What is measured, a file each.
 
 mod catch_up;
+mod fetch;
 mod latency;
 pub(crate) mod produce;
 mod sink;
@@ -26,6 +27,7 @@ pub(crate) const NAMES: [&str; 7] =
 pub(crate) async fn run(name: &str, world: &World) -> Result<Report> {
     match name {
         "catch-up" => measure(world, catch_up::CatchUp).await,
+        "fetch" => measure(world, fetch::Fetch).await,
         "latency" => measure(world, latency::Latency).await,
         "produce" => measure(world, produce::Produce).await,
         "snapshot" => measure(world, snapshot::Snapshot).await,
@@ -59,7 +61,7 @@ trait Scenario {
     async fn sample(&self, world: &World, contender: Self::Contender) -> Result<Sample>;
 }
 
-/// A warm-up of each contender, then all of them in turns, so that what disturbs the machine hits all.
+/// A warm-up of each contender, or of ours alone if it is to be quick, then all of them in turns, so that what disturbs the machine hits all.
 async fn measure<S: Scenario>(world: &World, scenario: S) -> Result<Report> {
     let contenders = scenario.contenders();
     let mut measured: Vec<Measured> = contenders
@@ -71,8 +73,11 @@ async fn measure<S: Scenario>(world: &World, scenario: S) -> Result<Report> {
             failures: Vec::new(),
         })
         .collect();
-    for run in u32::from(!world.warms_up)..=world.runs {
-        for (contender, measured) in contenders.iter().zip(&mut measured) {
+    for run in 0..=world.runs {
+        // The servers warm up with ours even where the peers, which start anew each time, do not.
+        let all = run > 0 || world.warms_up;
+        let count = if all { contenders.len() } else { 1 };
+        for (contender, measured) in contenders.iter().zip(&mut measured).take(count) {
             let began = Instant::now();
             let sample = Box::pin(scenario.sample(world, *contender)).await;
             let what = if run == 0 { "warm-up".to_owned() } else { format!("run {run} of {}", world.runs) };

@@ -42,10 +42,14 @@ impl fmt::Display for Contender {
 /// Records of one of the relay's transactions.
 const TRANSACTION_RECORDS: u64 = 20_000;
 
+/// Fewer are over before they can be measured.
+const LEAST_ROWS: u64 = 500_000;
+
 impl Scenario for Produce {
     type Contender = Contender;
     const NAME: &'static str = "produce";
-    const TITLE: &'static str = "Producing rows as text, about 0.6 KB each, to 4 partitions";
+    const TITLE: &'static str =
+        "Producing rows as text, about 0.6 KB each, to 4 partitions, 500,000 at the least";
     const COLUMNS: &'static [&'static str] = &[RATE, WALL, CPU, PER_CPU, PER_CPU_STARTED, PEAK, KAFKA_CPU];
     const GOALS: &'static [Goal] = &[
         Goal {
@@ -86,18 +90,23 @@ impl Scenario for Produce {
         topics::create(&bootstrap, &topic, 4).await?;
         let name = format!("{topic}.producer");
         let payload = world.some_rows().ok_or("there are no rows")?;
-        let rows = world.rows.to_string();
+        let rows = world.rows.max(LEAST_ROWS);
         let command: Vec<String> = match contender {
             Contender::Relay => {
                 let own = std::env::current_exe()?.display().to_string();
                 let file = payload.display().to_string();
-                [own, "produce".into(), bootstrap, topic.clone(), rows, file].to_vec()
+                [own, "produce".into(), bootstrap, topic.clone(), rows.to_string(), file].to_vec()
             }
             Contender::ProducerPerformance | Contender::ProducerPerformanceTransactional => {
                 let mut command = vec![local_servers::java()?.display().to_string(), "-Xmx512M".to_owned()];
                 command.extend(["-cp".to_owned(), world.class_path(KAFKA).await?]);
                 command.push("org.apache.kafka.tools.ProducerPerformance".to_owned());
-                command.extend(["--topic".to_owned(), topic.clone(), "--num-records".to_owned(), rows]);
+                command.extend([
+                    "--topic".to_owned(),
+                    topic.clone(),
+                    "--num-records".to_owned(),
+                    rows.to_string(),
+                ]);
                 command.extend(["--payload-file".to_owned(), payload.display().to_string()]);
                 command.extend(["--throughput", "-1", "--producer-props"].map(str::to_owned));
                 command.extend(properties(&bootstrap));
@@ -110,7 +119,7 @@ impl Scenario for Produce {
         };
         let clock = Clock::start(world)?;
         world.stack.start_service(java::lasting(&name, command), KAFKA.version).await?;
-        let sample = clock.follow(world, world.pid(&name)?, &topic, Keys::Any).await;
+        let sample = clock.follow(world, world.pid(&name)?, &topic, rows, Keys::Any).await;
         world.stack.kill(&name).await?;
         topics::delete(&world.stack.kafka_bootstrap(), &[topic]).await?;
         sample

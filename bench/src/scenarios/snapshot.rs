@@ -70,7 +70,7 @@ impl Scenario for Snapshot {
                 let clock = Clock::start(world)?;
                 let relay = env.start("relay").await;
                 let pid = world.pid(relay.name())?;
-                let sample = clock.follow(world, pid, env.raw_topic(), Keys::OneEach).await?;
+                let sample = clock.follow(world, pid, env.raw_topic(), world.rows, Keys::OneEach).await?;
                 relay.stop().await;
                 sample
             }
@@ -78,7 +78,7 @@ impl Scenario for Snapshot {
                 let debezium = Debezium::new(world, &env, tuning, debezium::Snapshot::Initial).await?;
                 let clock = Clock::start(world)?;
                 let pid = debezium.start().await?;
-                let sample = clock.follow(world, pid, &debezium.topic, Keys::OneEach).await;
+                let sample = clock.follow(world, pid, &debezium.topic, world.rows, Keys::OneEach).await;
                 debezium.stop().await?;
                 sample?
             }

@@ -78,7 +78,7 @@ impl Scenario for Transform {
                 let clock = Clock::start(world)?;
                 let processor = env.start("stream-processor").await;
                 let pid = world.pid(processor.name())?;
-                let sample = clock.follow(world, pid, env.processed_topic(), Keys::OneEach).await;
+                let sample = clock.follow(world, pid, env.processed_topic(), world.rows, Keys::OneEach).await;
                 processor.stop().await;
                 sample?
             }
@@ -101,7 +101,7 @@ impl Scenario for Transform {
                 let clock = Clock::start(world)?;
                 world.stack.start_service(java::lasting(&name, command), STREAMS.version).await?;
                 let pid = world.pid(&name)?;
-                let sample = clock.follow(world, pid, env.processed_topic(), Keys::OneEach).await;
+                let sample = clock.follow(world, pid, env.processed_topic(), world.rows, Keys::OneEach).await;
                 world.stack.kill(&name).await?;
                 sample?
             }
