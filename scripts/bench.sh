@@ -7,10 +7,10 @@ source "$(dirname "$0")/env.sh"
 scripts/setup.sh
 # The peers' own programs: what the pipeline itself can do without.
 for need in javac:openjdk-17-jdk-headless pg_recvlogical:postgresql-client; do
-  command -v "${need%%:*}" >/dev/null || {
-    echo "bench: ${need%%:*} is missing: install the package ${need#*:}" >&2
-    exit 1
-  }
+    command -v "${need%%:*}" >/dev/null || {
+        echo "bench: ${need%%:*} is missing: install the package ${need#*:}" >&2
+        exit 1
+    }
 done
 # With the tests, as `make test` does: one set of features, so that nothing is built twice.
 cargo build --release --workspace --bins --tests
