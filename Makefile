@@ -5,7 +5,7 @@ stop:  ; scripts/stop.sh         # stop everything that `make run` started
 test:  ; scripts/test.sh         # every test, against real servers
 lint:  ; scripts/lint.sh         # formatting, clippy, licences and advisories, shell, Python
 chaos: ; scripts/chaos.sh        # breaks services, servers and connections at random, then compares every stage
-bench: ; scripts/bench.sh        # micro-benchmarks of the hot paths
+bench: ; scripts/bench.sh        # this pipeline and its peers side by side; QUICK=1 for a short form
 env:   ; sh docker/env.sh        # .env for docker compose, with random secrets
 compose-test: ; tests/compose/test.sh # docker-compose.yml as its users run it, killed and restarted
 setup: ; scripts/setup.sh        # install what is missing

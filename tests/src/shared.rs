@@ -36,13 +36,16 @@ pub fn fresh_root(name: &str) -> PathBuf {
     root
 }
 
-/// A binary of this workspace, built by the same command as the tests.
+/// A binary of this workspace, built by the same command as the tests or the benchmark that asks for it.
 ///
 /// # Panics
 /// If it is not there.
 pub fn binary(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().expect("the path of this test binary");
-    let folder = tests.parent().and_then(Path::parent).expect("target/PROFILE/deps");
+    let own = std::env::current_exe().expect("the path of this binary");
+    let mut folder = own.parent().expect("target/PROFILE, or its folder deps");
+    if folder.ends_with("deps") {
+        folder = folder.parent().expect("target/PROFILE");
+    }
     let binary = folder.join(name);
     assert!(
         binary.is_file(),

@@ -26,7 +26,7 @@ mod table;
 mod user;
 mod watchdog;
 
-pub use artifacts::{AIRFLOW, Artifact, CASSANDRA, CQLSH, Cache, KAFKA, POSTGRES, REGISTRY, fetch};
+pub use artifacts::{AIRFLOW, Artifact, CASSANDRA, CQLSH, Cache, KAFKA, POSTGRES, REGISTRY, fetch, java};
 pub use config::{AirflowConfig, CommitLogSync, KafkaOutside, Secrets, Server, StackConfig};
 pub use error::{Error, Result};
 pub use ports::{Ports, free_ports};

@@ -38,6 +38,15 @@ impl Artifact {
         Self { name, version, bytes: 60 << 20, source: Source::Pip(requirements) }
     }
 
+    /// Java libraries of one's own: Maven coordinates (`group:artifact:version` each) with all they depend on.
+    pub const fn maven(
+        name: &'static str,
+        version: &'static str,
+        coordinates: &'static [&'static str],
+    ) -> Self {
+        Self { name, version, bytes: 60 << 20, source: Source::MavenLibraries(coordinates) }
+    }
+
     /// The text that tells one content from another; kept in the cache beside what it describes.
     pub(crate) fn fingerprint(&self) -> String {
         match self.source {

@@ -8,4 +8,5 @@ pub(crate) use cache::check;
 pub use cache::{Cache, fetch};
 pub use catalog::{AIRFLOW, Artifact, CASSANDRA, CQLSH, KAFKA, POSTGRES, REGISTRY};
 pub(crate) use catalog::{Archive, Source, ZOOKEEPER_VERSION};
-pub(crate) use prerequisites::{find_program, java};
+pub(crate) use prerequisites::find_program;
+pub use prerequisites::java;

@@ -25,7 +25,10 @@ fn search_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Finds Java 17 or newer: `JAVA_HOME`, then `PATH`, then Debian's folder of Java 17.
-pub(crate) fn java() -> Result<PathBuf> {
+///
+/// # Errors
+/// None is there.
+pub fn java() -> Result<PathBuf> {
     let home = env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java"));
     let debian = PathBuf::from(format!("/usr/lib/jvm/java-17-openjdk-{}/bin/java", debian_architecture()));
     [home, search_path("java"), Some(debian)]

@@ -1,0 +1,5 @@
+//! What the pipeline is measured beside.
+
+pub(crate) mod debezium;
+pub(crate) mod java;
+pub(crate) mod postgres;
