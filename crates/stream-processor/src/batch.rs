@@ -7,6 +7,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::continuity::Draft;
+use crate::write::size;
 
 /// Records in the order they were read, in librdkafka's own memory.
 #[derive(Default)]
@@ -25,7 +26,7 @@ impl<'c> Batch<'c> {
             return;
         }
         *next = record.offset() + 1;
-        self.bytes += record.key_len() + record.payload_len();
+        self.bytes += size(&record);
         self.records.push(record);
     }
 
@@ -33,7 +34,7 @@ impl<'c> Batch<'c> {
     pub(crate) fn give_up(&mut self, partitions: &[i32]) {
         self.next.retain(|partition, _| !partitions.contains(partition));
         self.records.retain(|record| !partitions.contains(&record.partition()));
-        self.bytes = self.records.iter().map(|record| record.key_len() + record.payload_len()).sum();
+        self.bytes = self.records.iter().map(size).sum();
     }
 
     /// After the commit.
@@ -78,16 +79,19 @@ pub(crate) struct Progress {
     pub(crate) oldest: Option<i64>,
 }
 
-/// The positions to commit, each with its ledger.
-pub(crate) fn offsets(
+/// The positions to commit, each with its ledger: the next offset to read by partition.
+///
+/// # Errors
+/// An offset that is none.
+pub fn offsets(
     topic: &str,
-    progress: &HashMap<i32, Progress>,
+    next: impl Iterator<Item = (i32, i64)>,
     draft: &Draft,
 ) -> KafkaResult<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(progress.len());
-    for (&partition, seen) in progress {
+    let mut list = TopicPartitionList::new();
+    for (partition, next) in next {
         let mut element = list.add_partition(topic, partition);
-        element.set_offset(Offset::Offset(seen.next))?;
+        element.set_offset(Offset::Offset(next))?;
         element.set_metadata(draft.metadata(partition));
     }
     Ok(list)

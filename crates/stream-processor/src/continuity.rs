@@ -8,26 +8,27 @@ use std::time::Duration;
 
 use kafka::sequence::{self, Ledger, Missing, Sent, Sequence, Verdict, Watch};
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaResult;
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::Message;
+
+use serde::{Deserialize, Serialize};
 
 use crate::HOP;
-use crate::consumer::GroupConsumer;
 
 /// How long the committed ledgers are waited for.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The ledgers of a worker's partitions, as they are committed.
 #[derive(Debug)]
-pub(crate) struct Continuity {
+pub struct Continuity {
     watch: Watch,
     committed: HashMap<i32, Ledger>,
 }
 
 /// The ledgers as one transaction makes them, and what it has found.
-#[derive(Debug, Default)]
-pub(crate) struct Draft {
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Draft {
     ledgers: HashMap<i32, Ledger>,
     gaps: Vec<(i32, Missing)>,
     repeats: HashMap<i32, u64>,
@@ -35,25 +36,30 @@ pub(crate) struct Draft {
 }
 
 impl Continuity {
-    pub(crate) fn new(topic: &str) -> Self {
+    /// Of the partitions of this topic.
+    pub fn new(topic: &str) -> Self {
         Self { watch: Watch::new(HOP, topic), committed: HashMap::new() }
     }
 
     /// Forgets partitions that are somebody else's.
-    pub(crate) fn revoked(&mut self, partitions: &[i32]) {
+    pub fn revoked(&mut self, partitions: &[i32]) {
         self.committed.retain(|partition, _| !partitions.contains(partition));
         partitions.iter().for_each(|partition| self.watch.missing(*partition, None));
     }
 
-    pub(crate) fn all_revoked(&mut self) {
+    /// Forgets all partitions.
+    pub fn all_revoked(&mut self) {
         let all: Vec<i32> = self.committed.keys().copied().collect();
         self.revoked(&all);
     }
 
     /// For a transaction with records of these partitions. Blocks if one of them is new.
-    pub(crate) fn draft(
+    ///
+    /// # Errors
+    /// The brokers don't tell what was committed.
+    pub fn draft<C: ConsumerContext>(
         &mut self,
-        consumer: &GroupConsumer,
+        consumer: &BaseConsumer<C>,
         partitions: impl Iterator<Item = i32>,
     ) -> KafkaResult<Draft> {
         let partitions: Vec<i32> = partitions.collect();
@@ -64,20 +70,28 @@ impl Continuity {
         if new.count() > 0 {
             for element in consumer.committed_offsets(new, CALL_TIMEOUT)?.elements() {
                 element.error()?;
-                let mut ledger = Ledger::parse(element.metadata());
-                ledger.sent.get_or_insert_with(Sent::begin);
-                self.watch.missing(element.partition(), Some(&ledger.seen));
-                self.committed.insert(element.partition(), ledger);
+                self.adopt(element.partition(), element.metadata());
             }
         }
-        let known = partitions
-            .into_iter()
-            .map(|partition| (partition, self.committed.get(&partition).cloned().unwrap_or_default()));
-        Ok(Draft { ledgers: known.collect(), ..Draft::default() })
+        Ok(self.draft_known(partitions.into_iter()))
+    }
+
+    /// Takes over the ledger of a partition, from the metadata of its committed offset.
+    pub fn adopt(&mut self, partition: i32, metadata: &str) {
+        let mut ledger = Ledger::parse(metadata);
+        ledger.sent.get_or_insert_with(Sent::begin);
+        self.watch.missing(partition, Some(&ledger.seen));
+        self.committed.insert(partition, ledger);
+    }
+
+    /// For a transaction with records of these partitions, whose ledgers are known.
+    pub fn draft_known(&self, partitions: impl Iterator<Item = i32>) -> Draft {
+        let known = partitions.map(|partition| (partition, self.committed.get(&partition).cloned().unwrap_or_default()));
+        Draft { ledgers: known.collect(), ..Draft::default() }
     }
 
     /// The transaction is committed.
-    pub(crate) fn committed(&mut self, draft: Draft) {
+    pub fn committed(&mut self, draft: Draft) {
         for (partition, count) in draft.repeats {
             self.watch.repeats(partition, count);
         }
@@ -94,14 +108,14 @@ impl Continuity {
     }
 
     /// What is missing, for people; `None` if nothing is.
-    pub(crate) fn alarm(&self) -> Option<String> {
+    pub fn alarm(&self) -> Option<String> {
         self.watch.alarm(self.committed.iter().map(|(partition, ledger)| (*partition, &ledger.seen)))
     }
 }
 
 impl Draft {
     /// Takes a record in; `false` if it was read before.
-    pub(crate) fn take(&mut self, record: &BorrowedMessage<'_>) -> bool {
+    pub fn take<M: Message>(&mut self, record: &M) -> bool {
         let (topic, partition) = (record.topic(), record.partition());
         let ledger = self.ledgers.entry(partition).or_default();
         let mark = sequence::read(record.headers());
@@ -122,13 +136,13 @@ impl Draft {
     }
 
     /// The number of the next record for a partition of the target that comes of one of this partition.
-    pub(crate) fn number(&mut self, source: i32, target: i32) -> Sequence {
+    pub fn number(&mut self, source: i32, target: i32) -> Sequence {
         let ledger = self.ledgers.entry(source).or_default();
         ledger.sent.get_or_insert_with(Sent::begin).next(source, target)
     }
 
     /// The metadata for the offset of a partition.
-    pub(crate) fn metadata(&self, partition: i32) -> String {
+    pub fn metadata(&self, partition: i32) -> String {
         self.ledgers.get(&partition).map(Ledger::to_metadata).unwrap_or_default()
     }
 }

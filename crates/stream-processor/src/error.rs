@@ -7,14 +7,16 @@ use crate::engine::{BadTargetSchema, UnknownSchema};
 
 /// Why a worker can't go on with its consumer and producer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionError {
+pub enum SessionError {
     /// A step of a transaction failed.
     #[error(transparent)]
     Transaction(#[from] TransactionError),
     /// The consumer can't be made, or has failed for good.
     #[error("the consumer of {topic} failed")]
     Consumer {
+        /// What it reads.
         topic: String,
+        /// librdkafka's reason.
         #[source]
         source: KafkaError,
     },

@@ -4,16 +4,17 @@
 //! becomes of them in one Kafka transaction together with the positions read. What can't be processed goes to the
 //! dead-letter topic in the same transaction.
 
-mod batch;
+pub mod batch;
 mod board;
 pub mod config;
 mod consumer;
-mod continuity;
+pub mod continuity;
 pub mod engine;
 mod error;
 mod lag;
-mod tally;
+pub mod tally;
 mod worker;
+pub mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,18 +29,16 @@ use tokio_util::sync::CancellationToken;
 
 use board::Board;
 use config::Settings;
-use engine::Engine;
-pub use error::ProcessorError;
+pub use error::{ProcessorError, SessionError};
 use tally::Tally;
 use worker::{Shared, Worker};
+use write::Writer;
 
 /// Name in dead letters and logs.
 pub const SERVICE: &str = "stream-processor";
 /// Value of the label `hop`.
-pub(crate) const HOP: &str = "stream_processor";
+pub const HOP: &str = "stream_processor";
 
-/// Bytes of a record besides its value: key, headers and frame.
-const RECORD_OVERHEAD: usize = 1024;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Starts the workers once Kafka, the topics and the registry are there.
@@ -66,33 +65,35 @@ pub async fn start(settings: Settings, context: Context) -> Result<(), BoxError>
         return Ok(());
     };
 
-    let largest_value = config.max_record_bytes - RECORD_OVERHEAD;
-    let engines = (0..workers)
-        .map(|_| Engine::new(schemas::USERS_PROCESSED, target_id, settings.policy.clone(), largest_value))
+    let dead_letters = Arc::<kafka::context::Throttle>::default();
+    let writers = (0..workers)
+        .map(|_| Writer::new(&settings, target_partitions, target_id, Arc::clone(&dead_letters)))
         .collect::<Result<Vec<_>, _>>()?;
     let shared = Arc::new(Shared {
         registry: client,
-        target_partitions,
         tally: Tally::default(),
         sessions,
         brokers: Board::ready(kafka, workers),
         schemas: Board::ready(registry, workers),
         continuity,
-        dead_letters: kafka::context::Throttle::default(),
         shutdown: context.shutdown.clone(),
         runtime: tokio::runtime::Handle::current(),
         settings,
     });
-    for (index, engine) in engines.into_iter().enumerate() {
-        let worker = Worker::new(Arc::clone(&shared), index, engine);
+    for (index, writer) in writers.into_iter().enumerate() {
+        let worker = Worker::new(Arc::clone(&shared), index, writer);
         context.tasks.spawn_blocking("worker", || worker.run());
     }
     context.tasks.spawn("progress", report(shared));
     Ok(())
 }
 
-/// Registers the schema of the processed users, or finds it there: its id. `None` if the shutdown came first.
-async fn register(
+/// Registers the schema of the processed users, or finds it there: its id. Waits while the registry is away; `None` if
+/// the shutdown came first.
+///
+/// # Errors
+/// The registry refuses the schema.
+pub async fn register(
     registry: &Registry,
     topic: &str,
     component: &Component,

@@ -1,11 +1,13 @@
 //! Counting: metrics and the progress line.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::Message;
+use serde::{Deserialize, Serialize};
 
 use crate::HOP;
 use crate::engine::Kind;
@@ -15,7 +17,7 @@ use crate::lag::seconds;
 const LATENCY_SAMPLES: usize = 32;
 
 /// Explains the metrics to who scrapes them.
-pub(crate) fn describe() {
+pub fn describe() {
     describe_counter!("pipeline_records_total", Unit::Count, "Records committed, by outcome and reason");
     describe_counter!("pipeline_transactions_total", Unit::Count, "Kafka transactions, by outcome");
     describe_histogram!(
@@ -41,12 +43,16 @@ pub(crate) fn describe() {
 }
 
 /// Outcomes of one transaction's records.
-#[derive(Debug, Default)]
-pub(crate) struct Outcomes {
-    processed: u64,
-    tombstones: u64,
-    repeats: u64,
-    dead_letters: HashMap<Kind, u64>,
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    /// Records written to the target topic.
+    pub processed: u64,
+    /// Tombstones written to the target topic.
+    pub tombstones: u64,
+    /// Records that were read before and are dropped.
+    pub repeats: u64,
+    /// Records written to the dead-letter topic, by [`Kind::as_str`].
+    pub dead_letters: BTreeMap<Cow<'static, str>, u64>,
 }
 
 impl Outcomes {
@@ -63,17 +69,19 @@ impl Outcomes {
     }
 
     pub(crate) fn dead_letter(&mut self, kind: Kind) {
-        *self.dead_letters.entry(kind).or_default() += 1;
+        *self.dead_letters.entry(Cow::Borrowed(kind.as_str())).or_default() += 1;
     }
 
-    fn rejected(&self) -> u64 {
+    /// Records written to the dead-letter topic.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
         self.dead_letters.values().sum()
     }
 }
 
 /// Totals of all workers since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     processed: AtomicU64,
     tombstones: AtomicU64,
     dead_letters: AtomicU64,
@@ -82,15 +90,17 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// A transaction was committed.
-    pub(crate) fn committed(&self, outcomes: &Outcomes, records: &[BorrowedMessage<'_>], took: Duration) {
+    /// `latencies` are seconds from the commit in PostgreSQL until now, of some of its records.
+    pub fn committed(&self, outcomes: &Outcomes, latencies: &[f64], took: Duration) {
         let dead_letters = outcomes.rejected();
         self.processed.fetch_add(outcomes.processed, Ordering::Relaxed);
         self.tombstones.fetch_add(outcomes.tombstones, Ordering::Relaxed);
         self.dead_letters.fetch_add(dead_letters, Ordering::Relaxed);
         self.transactions.fetch_add(1, Ordering::Relaxed);
 
-        let records_total = |outcome: &'static str, reason: &'static str, count: u64| {
+        let records_total = |outcome: &'static str, reason: &str, count: u64| {
             if count > 0 {
+                let reason = reason.to_owned();
                 counter!("pipeline_records_total", "hop" => HOP, "outcome" => outcome, "reason" => reason)
                     .increment(count);
             }
@@ -99,21 +109,16 @@ impl Tally {
         records_total("tombstone", "", outcomes.tombstones);
         records_total("repeat", "", outcomes.repeats);
         for (kind, count) in &outcomes.dead_letters {
-            records_total("dead_letter", kind.as_str(), *count);
+            records_total("dead_letter", kind, *count);
         }
         transactions("committed");
         histogram!("pipeline_transaction_seconds", "hop" => HOP).record(took);
         let latency = histogram!("pipeline_end_to_end_latency_seconds", "hop" => HOP);
-        let now = now_ms();
-        for record in records.iter().step_by(records.len().div_ceil(LATENCY_SAMPLES).max(1)) {
-            if let Some(committed) = record.timestamp().to_millis() {
-                latency.record(seconds(now - committed));
-            }
-        }
+        latencies.iter().for_each(|seconds| latency.record(*seconds));
     }
 
     /// Logs the totals as one line, unless they are those of the last call.
-    pub(crate) fn report(&self, last: &mut u64) {
+    pub fn report(&self, last: &mut u64) {
         let processed = self.processed.load(Ordering::Relaxed);
         let tombstones = self.tombstones.load(Ordering::Relaxed);
         let dead_letters = self.dead_letters.load(Ordering::Relaxed);
@@ -126,12 +131,20 @@ impl Tally {
     }
 }
 
+/// Seconds from the commit in PostgreSQL of some of these records, evenly spread, until now.
+pub fn latencies<M: Message>(records: &[M]) -> Vec<f64> {
+    let now = now_ms();
+    let some = records.iter().step_by(records.len().div_ceil(LATENCY_SAMPLES).max(1));
+    some.filter_map(|record| Some(seconds(now - record.timestamp().to_millis()?))).collect()
+}
+
 /// A transaction ended: `committed`, `aborted` or `abandoned`.
-pub(crate) fn transactions(outcome: &'static str) {
+pub fn transactions(outcome: &'static str) {
     counter!("pipeline_transactions_total", "hop" => HOP, "outcome" => outcome).increment(1);
 }
 
-pub(crate) fn now_ms() -> i64 {
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

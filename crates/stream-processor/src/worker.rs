@@ -8,13 +8,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use events::{Registry, RegistryError};
-use kafka::context::Throttle;
-use kafka::{Remedy, TransactionalProducer, dead_letter, partitioner, sequence};
+use events::Registry;
+use kafka::{Remedy, TransactionalProducer};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
-use rdkafka::producer::BaseRecord;
+use rdkafka::message::Message as _;
 use service::crash::{self, CrashPoint};
 use service::retry::Backoff;
 use tokio::runtime::Handle;
@@ -24,11 +22,11 @@ use crate::batch::{Batch, offsets};
 use crate::board::Board;
 use crate::config::Settings;
 use crate::consumer::{self, GroupConsumer, News};
-use crate::continuity::{Continuity, Draft};
-use crate::engine::{DeadLetter, Engine, Outcome};
+use crate::continuity::Continuity;
 use crate::error::{Policy, ProcessorError, SessionError};
 use crate::lag::Lag;
-use crate::tally::{Outcomes, Tally, now_ms, transactions};
+use crate::tally::{Outcomes, Tally, latencies, now_ms, transactions};
+use crate::write::Writer;
 
 /// How long an idle worker sleeps at the most; a shutdown waits for it.
 const IDLE: Duration = Duration::from_millis(250);
@@ -43,21 +41,16 @@ const MISSING_FOR: Duration = Duration::from_secs(60);
 /// Fenced this often within [`FENCED_WINDOW`], the worker gives in.
 const MAX_FENCED: usize = 3;
 const FENCED_WINDOW: Duration = Duration::from_secs(60);
-/// Bytes that a record's frame and the headers of a dead letter take at the most, besides the original headers.
-const DEAD_LETTER_OVERHEAD: usize = 2048;
 
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) registry: Registry,
-    /// Of the target topic.
-    pub(crate) target_partitions: i32,
     pub(crate) tally: Tally,
     pub(crate) sessions: Board,
     pub(crate) brokers: Board,
     pub(crate) schemas: Board,
     pub(crate) continuity: Board,
-    pub(crate) dead_letters: Throttle,
     pub(crate) shutdown: CancellationToken,
     pub(crate) runtime: Handle,
 }
@@ -67,7 +60,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     index: usize,
     transactional_id: String,
-    engine: Engine,
+    writer: Writer,
     lag: Lag,
     continuity: Continuity,
     backoff: Backoff,
@@ -75,13 +68,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, index: usize, engine: Engine) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, writer: Writer) -> Self {
         let config = &shared.settings.processor;
         let transactional_id = format!("{}-{}-{index}", config.transactional_id_prefix, config.instance);
         let lag = Lag::new(&config.group, &config.source_topic);
         let continuity = Continuity::new(&config.source_topic);
         let (backoff, missing_since) = (Backoff::default(), Instant::now());
-        Self { shared, index, transactional_id, engine, lag, continuity, backoff, missing_since }
+        Self { shared, index, transactional_id, writer, lag, continuity, backoff, missing_since }
     }
 
     /// Works until the shutdown; blocks its thread.
@@ -110,9 +103,9 @@ impl Worker {
     }
 
     fn session(&mut self) -> Result<(), SessionError> {
-        let producer = self.producer()?;
-        producer.init()?;
         let settings = &self.shared.settings;
+        let producer = Writer::producer(settings, &self.transactional_id)?;
+        producer.init()?;
         let consumer =
             consumer::connect(settings, self.index).map_err(|source| self.consumer_failure(source))?;
         self.shared.sessions.update(self.index, None);
@@ -146,17 +139,6 @@ impl Worker {
             }
         }
         Ok(())
-    }
-
-    fn producer(&self) -> Result<TransactionalProducer, SessionError> {
-        let config = &self.shared.settings.processor;
-        let largest = dead_letter::MAX_MESSAGE_BYTES.to_string();
-        Ok(TransactionalProducer::new(
-            &self.shared.settings.kafka,
-            &self.transactional_id,
-            config.transaction_timeout,
-            &[("message.max.bytes", &largest)],
-        )?)
     }
 
     /// Waits for a record, then takes what is there, and lingers for more while there is room.
@@ -223,25 +205,18 @@ impl Worker {
         batch: &mut Batch<'c>,
     ) -> Result<(), SessionError> {
         if self.missing_since.elapsed() > MISSING_FOR {
-            self.engine.forget_missing();
+            self.writer.forget_missing();
             self.missing_since = Instant::now();
         }
         let mut paused = false;
         while let Some(unknown) =
-            batch.records().iter().find_map(|record| self.engine.needs(record.payload()))
+            batch.records().iter().find_map(|record| self.writer.needs(record.payload()))
         {
-            match self.shared.runtime.block_on(self.shared.registry.schema_by_id(unknown.0)) {
-                Ok(schema) => self.engine.learn(unknown.0, &schema),
-                Err(RegistryError::NotFound { .. }) => self.engine.learn_missing(unknown.0),
-                Err(
-                    error @ (RegistryError::Unavailable { .. }
-                    | RegistryError::Refused { .. }
-                    | RegistryError::Incompatible { .. }),
-                ) => {
-                    self.shared.schemas.update(self.index, Some(service::error_chain(&error)));
-                    self.stay_in_group(consumer, batch)?;
-                    paused = true;
-                }
+            let answer = self.shared.runtime.block_on(self.shared.registry.schema_by_id(unknown.0));
+            if let Err(error) = self.writer.learn(unknown, answer) {
+                self.shared.schemas.update(self.index, Some(service::error_chain(&error)));
+                self.stay_in_group(consumer, batch)?;
+                paused = true;
             }
             if self.stopping() {
                 return Ok(());
@@ -285,12 +260,13 @@ impl Worker {
         producer.begin()?;
         crash::here(CrashPoint::ProcessorBeforeProduce);
         for (count, record) in batch.records().iter().enumerate() {
-            self.forward(producer, record, &mut draft, &mut outcomes)?;
+            self.writer.write(producer, record, &mut draft, &mut outcomes)?;
             if count % POLL_EVERY == 0 {
                 producer.poll();
             }
         }
-        let positions = offsets(&self.shared.settings.processor.source_topic, &progress, &draft)
+        let next = progress.iter().map(|(partition, seen)| (*partition, seen.next));
+        let positions = offsets(&self.shared.settings.processor.source_topic, next, &draft)
             .map_err(|source| self.consumer_failure(source))?;
         let group = consumer.group_metadata().ok_or(SessionError::NoGroup)?;
         crash::here(CrashPoint::ProcessorBeforeOffsets);
@@ -299,7 +275,7 @@ impl Worker {
         producer.commit()?;
         crash::here(CrashPoint::ProcessorAfterCommit);
 
-        self.shared.tally.committed(&outcomes, batch.records(), began.elapsed());
+        self.shared.tally.committed(&outcomes, &latencies(batch.records()), began.elapsed());
         self.continuity.committed(draft);
         self.shared.continuity.update(self.index, self.continuity.alarm());
         let now = now_ms();
@@ -307,70 +283,6 @@ impl Worker {
             self.lag.committed(partition, seen, now);
         }
         Ok(())
-    }
-
-    /// Sends what becomes of one record.
-    fn forward(
-        &mut self,
-        producer: &TransactionalProducer,
-        record: &BorrowedMessage<'_>,
-        draft: &mut Draft,
-        outcomes: &mut Outcomes,
-    ) -> Result<(), SessionError> {
-        if !draft.take(record) {
-            outcomes.repeat();
-            return Ok(());
-        }
-        let target = BaseRecord::<[u8], [u8]>::to(&self.shared.settings.processor.target_topic);
-        let (key, value) = (record.key(), record.payload());
-        match self.engine.process(key, value)? {
-            Outcome::Record(value) => {
-                producer.send(passed_on(
-                    target.payload(value),
-                    record,
-                    draft,
-                    self.shared.target_partitions,
-                ))?;
-                outcomes.processed();
-            }
-            Outcome::Tombstone => {
-                producer.send(passed_on(target, record, draft, self.shared.target_partitions))?;
-                outcomes.tombstone();
-            }
-            Outcome::DeadLetter(letter) => {
-                outcomes.dead_letter(letter.kind);
-                self.bury(producer, record, &letter)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends a dead letter. One that no producer could send has no value; the record stays where its headers say.
-    fn bury(
-        &self,
-        producer: &TransactionalProducer,
-        record: &BorrowedMessage<'_>,
-        letter: &DeadLetter,
-    ) -> Result<(), SessionError> {
-        let config = &self.shared.settings.processor;
-        if let Some(held_back) = self.shared.dead_letters.pass() {
-            let (partition, offset, kind) = (record.partition(), record.offset(), letter.kind.as_str());
-            tracing::warn!(topic = record.topic(), partition, offset, kind, held_back, "dead letter");
-        }
-        let size = record.key_len() + record.payload_len() + headers_len(record);
-        let fits = size + DEAD_LETTER_OVERHEAD <= dead_letter::MAX_MESSAGE_BYTES;
-        let mut headers = dead_letter::headers(record, crate::SERVICE, letter.kind.as_str(), &letter.message);
-        if !fits {
-            headers = headers.insert(Header { key: dead_letter::VALUE_LEFT_OUT, value: Some("true") });
-        }
-        let mut dead = BaseRecord::<[u8], [u8]>::to(&config.dead_letter_topic).headers(headers);
-        if let Some(key) = record.key() {
-            dead = dead.key(key);
-        }
-        if let Some(value) = record.payload().filter(|_| fits) {
-            dead = dead.payload(value);
-        }
-        Ok(producer.send(dead)?)
     }
 
     fn consumer_failure(&self, source: KafkaError) -> SessionError {
@@ -392,27 +304,4 @@ impl Worker {
             }
         });
     }
-}
-
-/// Key, timestamp and headers as they were, but for the number, which is one of this hop.
-fn passed_on<'a>(
-    mut made: BaseRecord<'a, [u8], [u8]>,
-    record: &'a BorrowedMessage<'_>,
-    draft: &mut Draft,
-    partitions: i32,
-) -> BaseRecord<'a, [u8], [u8]> {
-    // The engine takes no record without a key.
-    let key = record.key().unwrap_or_default();
-    let partition = partitioner::partition(key, partitions);
-    let number = draft.number(record.partition(), partition);
-    if let Some(timestamp) = record.timestamp().to_millis() {
-        made = made.timestamp(timestamp);
-    }
-    let headers: OwnedHeaders = sequence::stamped(record.headers(), number);
-    made.key(key).partition(partition).headers(headers)
-}
-
-fn headers_len(record: &BorrowedMessage<'_>) -> usize {
-    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-    headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len) + 8).sum()
 }

@@ -1,0 +1,187 @@
+//! What becomes of records: the engine's outcomes, written into the open transaction of a producer.
+//!
+//! Whoever reads records writes them with this, wherever it runs: the processor's workers, and the tasks of Spark. So
+//! values, keys, partitions, headers and dead letters are the same for the same record.
+
+use std::sync::Arc;
+
+use events::{RegistryError, schemas};
+use kafka::context::Throttle;
+use kafka::{TransactionalProducer, dead_letter, partitioner, sequence};
+use rdkafka::message::{Header, Headers as _, Message, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+
+use crate::config::Settings;
+use crate::continuity::Draft;
+use crate::engine::{BadTargetSchema, DeadLetter, Engine, Outcome, UnknownSchema};
+use crate::error::SessionError;
+use crate::tally::Outcomes;
+
+/// Bytes of a record besides its value: key, headers and frame.
+const RECORD_OVERHEAD: usize = 1024;
+/// Bytes that a record's frame and the headers of a dead letter take at the most, besides the original headers.
+const DEAD_LETTER_OVERHEAD: usize = 2048;
+
+/// An engine and where its outcomes go. Not shared: each worker has its own.
+#[derive(Debug)]
+pub struct Writer {
+    engine: Engine,
+    target_topic: String,
+    target_partitions: i32,
+    dead_letter_topic: String,
+    /// Keeps dead letters from flooding the log.
+    dead_letters: Arc<Throttle>,
+}
+
+impl Writer {
+    /// `target_partitions` is how many partitions the target topic has, `target_id` the id of its schema.
+    ///
+    /// # Errors
+    /// The schema of the processed users is not one.
+    pub fn new(
+        settings: &Settings,
+        target_partitions: i32,
+        target_id: u32,
+        dead_letters: Arc<Throttle>,
+    ) -> Result<Self, BadTargetSchema> {
+        let config = &settings.processor;
+        let largest = config.max_record_bytes - RECORD_OVERHEAD;
+        Ok(Self {
+            engine: Engine::new(schemas::USERS_PROCESSED, target_id, settings.policy.clone(), largest)?,
+            target_topic: config.target_topic.clone(),
+            target_partitions,
+            dead_letter_topic: config.dead_letter_topic.clone(),
+            dead_letters,
+        })
+    }
+
+    /// The producer that this writes with, which takes dead letters of any size. Not initialised yet.
+    ///
+    /// # Errors
+    /// librdkafka does not take the settings.
+    pub fn producer(settings: &Settings, id: &str) -> Result<TransactionalProducer, SessionError> {
+        let largest = dead_letter::MAX_MESSAGE_BYTES.to_string();
+        let timeout = settings.processor.transaction_timeout;
+        Ok(TransactionalProducer::new(&settings.kafka, id, timeout, &[("message.max.bytes", &largest)])?)
+    }
+
+    /// As of [`Engine::needs`].
+    #[must_use]
+    pub fn needs(&self, value: Option<&[u8]>) -> Option<UnknownSchema> {
+        self.engine.needs(value)
+    }
+
+    /// Takes the registry's answer for a schema id.
+    ///
+    /// # Errors
+    /// It was no answer: ask again later.
+    pub fn learn(
+        &mut self,
+        unknown: UnknownSchema,
+        answer: Result<String, RegistryError>,
+    ) -> Result<(), RegistryError> {
+        match answer {
+            Ok(schema) => self.engine.learn(unknown.0, &schema),
+            Err(RegistryError::NotFound { .. }) => self.engine.learn_missing(unknown.0),
+            Err(
+                error @ (RegistryError::Unavailable { .. }
+                | RegistryError::Refused { .. }
+                | RegistryError::Incompatible { .. }),
+            ) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// As of [`Engine::forget_missing`].
+    pub fn forget_missing(&mut self) {
+        self.engine.forget_missing();
+    }
+
+    /// Sends what becomes of one record, unless it was read before.
+    ///
+    /// # Errors
+    /// The producer does not take it, or its schema has not been learnt.
+    pub fn write<M: Message>(
+        &mut self,
+        producer: &TransactionalProducer,
+        record: &M,
+        draft: &mut Draft,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), SessionError> {
+        if !draft.take(record) {
+            outcomes.repeat();
+            return Ok(());
+        }
+        let target = BaseRecord::<[u8], [u8]>::to(&self.target_topic);
+        let partitions = self.target_partitions;
+        match self.engine.process(record.key(), record.payload())? {
+            Outcome::Record(value) => {
+                producer.send(passed_on(target.payload(value), record, draft, partitions))?;
+                outcomes.processed();
+            }
+            Outcome::Tombstone => {
+                producer.send(passed_on(target, record, draft, partitions))?;
+                outcomes.tombstone();
+            }
+            Outcome::DeadLetter(letter) => {
+                outcomes.dead_letter(letter.kind);
+                self.bury(producer, record, &letter)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a dead letter. One that no producer could send has no value; the record stays where its headers say.
+    fn bury<M: Message>(
+        &self,
+        producer: &TransactionalProducer,
+        record: &M,
+        letter: &DeadLetter,
+    ) -> Result<(), SessionError> {
+        if let Some(held_back) = self.dead_letters.pass() {
+            let (partition, offset, kind) = (record.partition(), record.offset(), letter.kind.as_str());
+            tracing::warn!(topic = record.topic(), partition, offset, kind, held_back, "dead letter");
+        }
+        let fits = size(record) + headers_len(record) + DEAD_LETTER_OVERHEAD <= dead_letter::MAX_MESSAGE_BYTES;
+        let mut headers = dead_letter::headers(record, crate::SERVICE, letter.kind.as_str(), &letter.message);
+        if !fits {
+            headers = headers.insert(Header { key: dead_letter::VALUE_LEFT_OUT, value: Some("true") });
+        }
+        let mut dead = BaseRecord::<[u8], [u8]>::to(&self.dead_letter_topic).headers(headers);
+        if let Some(key) = record.key() {
+            dead = dead.key(key);
+        }
+        if let Some(value) = record.payload().filter(|_| fits) {
+            dead = dead.payload(value);
+        }
+        Ok(producer.send(dead)?)
+    }
+}
+
+/// Bytes of key and value.
+pub fn size<M: Message>(record: &M) -> usize {
+    record.key().map_or(0, <[u8]>::len) + record.payload().map_or(0, <[u8]>::len)
+}
+
+/// Key, timestamp and headers as they were, but for the number, which is one of this hop.
+fn passed_on<'a, M: Message>(
+    mut made: BaseRecord<'a, [u8], [u8]>,
+    record: &'a M,
+    draft: &mut Draft,
+    partitions: i32,
+) -> BaseRecord<'a, [u8], [u8]> {
+    // The engine takes no record without a key.
+    let key = record.key().unwrap_or_default();
+    let partition = partitioner::partition(key, partitions);
+    let number = draft.number(record.partition(), partition);
+    if let Some(timestamp) = record.timestamp().to_millis() {
+        made = made.timestamp(timestamp);
+    }
+    let headers: OwnedHeaders = sequence::stamped(record.headers(), number);
+    made.key(key).partition(partition).headers(headers)
+}
+
+fn headers_len<M: Message>(record: &M) -> usize {
+    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
+    headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len) + 8).sum()
+}
