@@ -29,7 +29,7 @@ pub(crate) type Row = (Uuid, String, DateTime<Utc>, Option<String>);
 pub(crate) fn change(random: &mut StdRng, users: usize) -> String {
     let user = format!("id = (SELECT id FROM known WHERE n = {})", random.random_range(0..users));
     let number = random.random_range(1..1_000_000);
-    match random.random_range(0..6) {
+    match random.random_range(0..9) {
         0 => format!("DELETE FROM users WHERE {user}"),
         1 => format!(
             "INSERT INTO users SELECT (template).* FROM known WHERE {user} ON CONFLICT (id) DO NOTHING"
@@ -38,6 +38,14 @@ pub(crate) fn change(random: &mut StdRng, users: usize) -> String {
         3 => format!(
             "UPDATE users SET registered_at = '2020-01-15'::timestamptz + {number} * '1 min'::interval WHERE {user}"
         ),
+        // As the fetcher does when a later run fetches a profile again.
+        4 => format!("UPDATE users SET run_id = 'run-{}' WHERE {user}", number % 5),
+        // Cassandra keeps milliseconds: for its tables this is sometimes a move and mostly none.
+        5 => format!(
+            "UPDATE users SET registered_at = registered_at + {} * '1 microsecond'::interval WHERE {user}",
+            number % 700
+        ),
+        6 => format!("UPDATE users SET registered_at = date_trunc('milliseconds', registered_at) WHERE {user}"),
         _ => format!("UPDATE users SET username = 'u{number}', email = 'u{number}@example.com' WHERE {user}"),
     }
 }
@@ -52,10 +60,26 @@ pub(crate) async fn insert_known(env: &TestEnv, users: usize) {
     .await;
 }
 
+/// The rows as Cassandra keeps them: to the millisecond.
 pub(crate) async fn expected(env: &TestEnv) -> BTreeSet<Row> {
     let rows: Vec<Row> =
-        sqlx::query_as("SELECT id, nat, registered_at, email FROM users").fetch_all(&env.db).await.unwrap();
+        sqlx::query_as("SELECT id, nat, date_trunc('milliseconds', registered_at), email FROM users")
+            .fetch_all(&env.db)
+            .await
+            .unwrap();
     rows.into_iter().collect()
+}
+
+/// The run of each user.
+async fn expected_runs(env: &TestEnv) -> BTreeSet<(Uuid, String)> {
+    let rows = sqlx::query_as("SELECT id, run_id FROM users").fetch_all(&env.db).await.unwrap();
+    rows.into_iter().collect()
+}
+
+async fn found_runs(session: &Session, table: &str) -> BTreeSet<(Uuid, String)> {
+    let rows = session.query_unpaged(format!("SELECT id, run_id FROM {table}"), ()).await.unwrap();
+    let rows = rows.into_rows_result().unwrap();
+    rows.rows().unwrap().map(Result::unwrap).collect()
 }
 
 /// Rows of a table. Asked again while the node refuses, which one that catches up may do.
@@ -88,9 +112,34 @@ async fn the_same_keys_deleted_inserted_and_moved_end_as_in_postgresql_in_every_
     let session = env.cassandra().await;
     for table in ["users_by_id", "users_by_country", "users_by_run"] {
         wait::until_equal(table, PATIENCE, expected.clone(), async || found(&session, table).await).await;
+        assert_eq!(found_runs(&session, table).await, expected_runs(&env).await, "{table}");
     }
     for topic in [env.raw_topic(), env.processed_topic()] {
         assert_eq!(env.records(&format!("{topic}.dlq")).await, []);
     }
     drop((processor, sink));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_moves_within_its_millisecond_leaves_the_row_where_it_is() {
+    let env = TestEnv::new("below_a_millisecond").await;
+    insert_known(&env, USERS).await;
+    execute(&env.db, "UPDATE users SET registered_at = date_trunc('milliseconds', registered_at) + '0.25 ms'").await;
+    let relay = env.start("relay").await;
+    let (_processor, sink) = (env.start("stream-processor").await, env.start("cassandra-sink").await);
+    relay.ready().await;
+    let session = env.cassandra().await;
+    let table = "users_by_country";
+    wait::until_equal(table, PATIENCE, expected(&env).await, async || found(&session, table).await).await;
+    execute(
+        &env.db,
+        "UPDATE users SET registered_at = date_trunc('milliseconds', registered_at), email = 'moved@example.com'",
+    )
+    .await;
+    let expected = expected(&env).await;
+    assert_eq!(expected.len(), USERS);
+    for table in ["users_by_id", "users_by_country", "users_by_run"] {
+        wait::until_equal(table, PATIENCE, expected.clone(), async || found(&session, table).await).await;
+    }
+    assert_eq!(sink.metric("pipeline_sink_writes_total", "delete").await, Some(0.0), "nothing has moved");
 }

@@ -108,11 +108,14 @@ impl Plan {
 }
 
 impl TablePlan {
-    /// The old key, if the record has one and it differs.
+    /// The old key, if the record has one and it differs as Cassandra keeps it: a row that has not moved must not be
+    /// deleted with the timestamp of its own write, since a deletion wins over that.
     fn moved_from(&self, row: &Row<'_>) -> Option<&[Binding]> {
         let old_key = self.old_key.as_ref().filter(|_| row.has_before)?;
-        let moved = self.key.iter().zip(old_key).any(|(new, old)| row.cell(new.cell) != row.cell(old.cell));
-        moved.then_some(old_key)
+        let stays = |(new, old): (&Binding, &Binding)| {
+            new.conversion.holds_same(row.cell(new.cell), old.conversion, row.cell(old.cell))
+        };
+        (!self.key.iter().zip(old_key).all(stays)).then_some(old_key)
     }
 
     fn check_key(&self, key: &[Binding], row: &Row<'_>) -> Result<(), Poison> {
