@@ -233,7 +233,7 @@ impl Partition {
     fn ahead(&self, partition: i32) -> Option<Position> {
         let next = self.window.position();
         let next = next.filter(|position| self.committed.is_none_or(|committed| committed < *position))?;
-        let ledger = Ledger { seen: self.window.seen().clone(), sent: None };
+        let ledger = Ledger { seen: self.window.seen().clone(), sent: None, snapshot: None };
         Some(Position { partition, next, ledger })
     }
 }

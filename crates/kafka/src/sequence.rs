@@ -26,7 +26,7 @@ pub const HEADER: &str = "pipeline.seq";
 /// Name of the header of a record that ends a repair: `TOPIC/PARTITION/` and what was [`Missing`].
 pub const REPAIRED: &str = "pipeline.repaired";
 
-/// Ranges of missing numbers that a reader tells apart; further ones widen the last.
+/// Ranges of missing numbers that a reader tells apart; further ones widen one of the same count.
 const MAX_MISSING: usize = 16;
 
 /// Bytes of metadata that brokers take by default (`offset.metadata.max.bytes`).
@@ -119,6 +119,9 @@ pub struct Missing {
     pub first: u64,
     /// The last one.
     pub last: u64,
+    /// Whether numbers that did come may be among them, since there were too many ranges to tell apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wide: bool,
 }
 
 impl Missing {
@@ -136,6 +139,12 @@ impl Missing {
 
     const fn is_of(&self, sequence: Sequence) -> bool {
         self.stream == sequence.stream && self.source == sequence.source
+    }
+
+    const fn widen(&mut self, other: &Self) {
+        self.first = if other.first < self.first { other.first } else { self.first };
+        self.last = if other.last > self.last { other.last } else { self.last };
+        self.wide = true;
     }
 
     /// The value of [`REPAIRED`] that says that they are repaired.
@@ -168,8 +177,14 @@ pub struct Seen {
     /// Stream and last number by source.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     last: BTreeMap<i32, (u64, u64)>,
+    /// The same of the stream before, of which a record may still be repeated.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    before: BTreeMap<i32, (u64, u64)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     missing: Vec<Missing>,
+    /// Whether all this was too much to be kept once, so that something may be missing that is not named here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    forgotten: bool,
 }
 
 impl Seen {
@@ -180,22 +195,38 @@ impl Seen {
             self.last.insert(source, (stream, number));
             return Verdict::Next;
         };
-        let expected = if last.0 == stream { last.1 + 1 } else { 1 };
+        let counted = if last.0 == stream {
+            last
+        } else {
+            match self.before.get_mut(&source) {
+                // A stream that has ended goes on where it was, and never takes the place of the one that followed.
+                Some(before) if before.0 == stream => before,
+                // Not by which is later: clocks are set back, and a writer's new count must be taken for one.
+                _ => {
+                    self.before.insert(source, *last);
+                    *last = (stream, 0);
+                    last
+                }
+            }
+        };
+        let expected = counted.1 + 1;
         if number < expected {
             return if self.came_late(sequence) { Verdict::Next } else { Verdict::Repeat };
         }
-        *last = (stream, number);
+        counted.1 = number;
         if number == expected {
             return Verdict::Next;
         }
-        let gap = Missing { stream, source, first: expected, last: number - 1 };
+        let gap = Missing { stream, source, first: expected, last: number - 1, wide: false };
         self.add(gap);
         Verdict::Gap(gap)
     }
 
-    /// What was missing and is here now is missing no longer.
+    /// What was missing and is here now is missing no longer. In a wide range nobody knows whether it was: then it
+    /// counts as read before, and what it says comes with the repair.
     fn came_late(&mut self, sequence: Sequence) -> bool {
-        let Some(index) = self.missing.iter().position(|missing| missing.contains(sequence)) else {
+        let late = |missing: &Missing| !missing.wide && missing.contains(sequence);
+        let Some(index) = self.missing.iter().position(late) else {
             return false;
         };
         let gap = self.missing.remove(index);
@@ -207,13 +238,38 @@ impl Seen {
         true
     }
 
+    /// Never more than [`MAX_MISSING`] ranges, or one for each count.
     fn add(&mut self, gap: Missing) {
         let full = self.missing.len() >= MAX_MISSING;
-        let same = |last: &&mut Missing| full && last.stream == gap.stream && last.source == gap.source;
-        match self.missing.last_mut().filter(same) {
-            Some(last) => (last.first, last.last) = (last.first.min(gap.first), last.last.max(gap.last)),
+        let same = |known: &&mut Missing| full && known.stream == gap.stream && known.source == gap.source;
+        match self.missing.iter_mut().rev().find(same) {
+            Some(known) => known.widen(&gap),
             None => self.missing.push(gap),
         }
+    }
+
+    /// The same in fewer bytes: one range for each count.
+    fn merged(&self) -> Self {
+        let mut merged: BTreeMap<(u64, i32), Missing> = BTreeMap::new();
+        for gap in &self.missing {
+            merged
+                .entry((gap.stream, gap.source))
+                .and_modify(|known| known.widen(gap))
+                .or_insert(*gap);
+        }
+        let missing = merged.into_values().collect();
+        Self { last: self.last.clone(), before: BTreeMap::new(), missing, forgotten: self.forgotten }
+    }
+
+    /// Says that something may be missing that is not known.
+    pub fn forget(&mut self) {
+        self.forgotten = true;
+    }
+
+    /// Whether something may be missing that is not known.
+    #[must_use]
+    pub const fn is_forgotten(&self) -> bool {
+        self.forgotten
     }
 
     /// What is missing.
@@ -262,6 +318,10 @@ pub struct Ledger {
     /// What it has written of it, for a reader that is a writer too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<Sent>,
+    /// Position (`__lsn`) of the records of the snapshot that its reader began with, for one that had read nothing
+    /// before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<i64>,
 }
 
 impl Ledger {
@@ -271,12 +331,30 @@ impl Ledger {
         serde_json::from_str(metadata).unwrap_or_default()
     }
 
-    /// As metadata. Empty if it is more than brokers take: then whoever reads on knows nothing.
+    /// As metadata. What is more than brokers take is said with less: missing numbers in one range for each count,
+    /// then only that something is not known, which stays an alarm.
     #[must_use]
     pub fn to_metadata(&self) -> String {
+        self.kept().unwrap_or_else(|| {
+            let seen = Seen { forgotten: true, ..Seen::default() };
+            let forgotten = Self { seen, ..self.clone() };
+            forgotten.text().unwrap_or_else(|| Self { sent: None, ..forgotten }.text().unwrap_or_default())
+        })
+    }
+
+    /// Whether brokers take what must be known to miss anything.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.kept().is_some()
+    }
+
+    fn kept(&self) -> Option<String> {
+        self.text().or_else(|| Self { seen: self.seen.merged(), ..self.clone() }.text())
+    }
+
+    fn text(&self) -> Option<String> {
         // There are no maps in it whose keys JSON can't have.
-        let metadata = serde_json::to_string(self).unwrap_or_default();
-        if metadata.len() > MAX_METADATA { String::new() } else { metadata }
+        serde_json::to_string(self).ok().filter(|metadata| metadata.len() <= MAX_METADATA)
     }
 }
 

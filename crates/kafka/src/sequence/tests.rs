@@ -8,7 +8,7 @@ fn number(number: u64) -> Sequence {
 }
 
 fn missing(first: u64, last: u64) -> Missing {
-    Missing { stream: 7, source: 2, first, last }
+    Missing { stream: 7, source: 2, first, last, wide: false }
 }
 
 fn seen(numbers: impl IntoIterator<Item = u64>) -> Seen {
@@ -60,7 +60,45 @@ fn a_repair_ends_what_it_names() {
 fn many_gaps_are_told_apart_only_up_to_a_bound() {
     let seen = seen((0..1000).map(|n| n * 2 + 1));
     assert_eq!(seen.missing().len(), MAX_MISSING);
-    assert_eq!(seen.missing().last(), Some(&missing(32, 1998)));
+    assert_eq!(seen.missing().last(), Some(&Missing { wide: true, ..missing(32, 1998) }));
+}
+
+#[test]
+fn sources_that_take_turns_do_not_make_ranges_without_bound() {
+    let mut seen = Seen::default();
+    for n in 0..1000 {
+        for source in 0..2 {
+            seen.take(Sequence { source, ..number(n * 2 + 1) });
+        }
+    }
+    assert_eq!(seen.missing().len(), MAX_MISSING);
+    let last = |source| seen.missing().iter().rfind(|gap| gap.source == source).unwrap().last;
+    assert_eq!([last(0), last(1)], [1998; 2]);
+}
+
+#[test]
+fn a_repeat_in_a_wide_range_is_none_that_came_late() {
+    let mut seen = seen((0..1000).map(|n| n * 2 + 1));
+    assert_eq!(seen.take(number(501)), Verdict::Repeat);
+    assert_eq!(seen.missing().len(), MAX_MISSING, "the alarm stays until the repair");
+    assert_eq!(seen.take(number(4)), Verdict::Next, "a range that is not wide");
+}
+
+#[test]
+fn a_record_of_the_stream_before_is_a_repeat() {
+    let mut seen = seen([1, 2, 5]);
+    let new = |number| Sequence { stream: 9, source: 2, number };
+    assert_eq!(seen.take(new(1)), Verdict::Next);
+    for repeated in [1, 2, 5] {
+        assert_eq!(seen.take(number(repeated)), Verdict::Repeat);
+    }
+    assert_eq!(seen.take(number(4)), Verdict::Next, "it was missing");
+    assert_eq!(seen.take(new(2)), Verdict::Next, "the count goes on");
+    assert_eq!(seen.missing(), [missing(3, 3)]);
+    // A clock was set back: it is a new count all the same.
+    let back = |number| Sequence { stream: 8, source: 2, number };
+    assert_eq!([1, 2].map(|n| seen.take(back(n))), [Verdict::Next; 2]);
+    assert_eq!(seen.take(new(2)), Verdict::Repeat);
 }
 
 #[test]
@@ -68,7 +106,7 @@ fn a_ledger_is_kept_as_metadata() {
     let mut sent = Sent { stream: 9, ..Sent::default() };
     assert_eq!(sent.next(4, 0), Sequence { stream: 9, source: 4, number: 1 });
     assert_eq!(sent.next(4, 0).number, 2);
-    let ledger = Ledger { seen: seen([1, 3]), sent: Some(sent) };
+    let ledger = Ledger { seen: seen([1, 3]), sent: Some(sent), snapshot: None };
     let metadata = ledger.to_metadata();
     assert_eq!(
         metadata,
@@ -76,8 +114,32 @@ fn a_ledger_is_kept_as_metadata() {
     );
     assert_eq!(Ledger::parse(&metadata), ledger);
     assert_eq!(Ledger::parse("somebody else's"), Ledger::default());
+}
+
+#[test]
+fn what_does_not_fit_is_never_forgotten_without_a_word() {
+    let of = |sources: i32, gaps: u64| {
+        let mut seen = Seen::default();
+        for source in 0..sources {
+            (0..=gaps).for_each(|n| _ = seen.take(Sequence { source, ..number(n * 2 + 1_000_000) }));
+        }
+        Ledger { seen, ..Ledger::default() }
+    };
+    let fits = of(20, 30);
+    let kept = Ledger::parse(&fits.to_metadata());
+    assert!(fits.fits() && !kept.seen.is_forgotten());
+    assert_eq!(kept.seen.last, fits.seen.last);
+    let ends = |ledger: &Ledger| ledger.seen.missing().iter().map(|gap| gap.last).max();
+    assert_eq!(ends(&kept), ends(&fits));
+    for too_much in [of(400, 0), of(100, 1)] {
+        assert!(!too_much.fits());
+        assert!(Ledger::parse(&too_much.to_metadata()).seen.is_forgotten());
+    }
     let sent = Sent { stream: 9, last: (0..1000).map(|partition| (partition, 1)).collect() };
-    assert_eq!(Ledger { sent: Some(sent), ..Ledger::default() }.to_metadata(), "");
+    let writes = Ledger { sent: Some(sent), ..Ledger::default() };
+    assert!(!writes.fits());
+    let kept = Ledger::parse(&writes.to_metadata());
+    assert!(kept.seen.is_forgotten() && kept.sent.is_none());
 }
 
 #[test]

@@ -62,10 +62,24 @@ impl Watch {
     /// Everything that is missing, for people; `None` if nothing is.
     #[must_use]
     pub fn alarm<'s>(&self, partitions: impl Iterator<Item = (i32, &'s Seen)>) -> Option<String> {
+        let mut forgotten = None;
+        let partitions = partitions.inspect(|(partition, seen)| {
+            if seen.is_forgotten() {
+                forgotten = forgotten.max(Some(*partition));
+            }
+        });
         let gaps =
             partitions.flat_map(|(partition, seen)| seen.missing().iter().map(move |gap| (partition, gap)));
         let mut gaps: Vec<_> = gaps.collect();
         gaps.sort_unstable();
+        if let Some(partition) = forgotten {
+            return Some(format!(
+                "what was read of partition {partition} of {} was more than the metadata of an offset holds, so that \
+                 missing records would not be noticed: compare with `pipeline verify`, use fewer partitions, and \
+                 commit the group's offsets without metadata",
+                self.topic
+            ));
+        }
         let (partition, gap) = gaps.first()?;
         let records: u64 = gaps.iter().map(|(_, gap)| gap.count()).sum();
         let more =
@@ -95,6 +109,10 @@ mod tests {
         };
         let (whole, torn) = (seen(&[1, 2]), seen(&[1, 4, 6]));
         assert_eq!(watch.alarm([(0, &whole)].into_iter()), None);
+        let mut forgotten = whole.clone();
+        forgotten.forget();
+        let alarm = watch.alarm([(0, &whole), (4, &forgotten)].into_iter()).unwrap();
+        assert!(alarm.contains("partition 4 of t was more than"), "{alarm}");
         assert_eq!(
             watch.alarm([(0, &whole), (3, &torn)].into_iter()).as_deref(),
             Some(
