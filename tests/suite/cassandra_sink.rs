@@ -11,34 +11,34 @@ use pipeline_tests::{TestEnv, wait};
 use scylla::client::session::Session;
 use uuid::Uuid;
 
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 const REGISTERED_AT: i64 = 1_700_000_000_000_000;
 
 /// Writes processed users as the stream processor does.
-struct Users {
+pub(crate) struct Users {
     schema: Schema,
     header: [u8; wire::HEADER_LEN],
 }
 
 /// One change of a user.
 #[derive(Clone, Copy)]
-struct Change<'a> {
-    op: &'a str,
-    lsn: i64,
-    country: &'a str,
-    name: Option<&'a str>,
+pub(crate) struct Change<'a> {
+    pub(crate) op: &'a str,
+    pub(crate) lsn: i64,
+    pub(crate) country: &'a str,
+    pub(crate) name: Option<&'a str>,
     /// The country before an update that changed it.
-    before: Option<&'a str>,
+    pub(crate) before: Option<&'a str>,
 }
 
 impl Users {
-    async fn new(env: &TestEnv) -> Self {
+    pub(crate) async fn new(env: &TestEnv) -> Self {
         let subject = schemas::value_subject(env.processed_topic());
         let id = env.registry().register(&subject, schemas::USERS_PROCESSED).await.unwrap();
         Self { schema: Schema::parse_str(schemas::USERS_PROCESSED).unwrap(), header: wire::header(id) }
     }
 
-    fn value(&self, id: Uuid, change: Change<'_>) -> Vec<u8> {
+    pub(crate) fn value(&self, id: Uuid, change: Change<'_>) -> Vec<u8> {
         let text = |text: &str| Value::String(text.to_owned());
         let place = |country: &str| {
             vec![
@@ -74,7 +74,7 @@ impl Users {
         [&self.header[..], &writer.write_value_to_vec(record).unwrap()].concat()
     }
 
-    fn produce(&self, env: &TestEnv, changes: &[(Uuid, Change<'_>)]) {
+    pub(crate) fn produce(&self, env: &TestEnv, changes: &[(Uuid, Change<'_>)]) {
         let records: Vec<_> =
             changes.iter().map(|(id, change)| (id.to_string(), self.value(*id, *change))).collect();
         let borrowed: Vec<_> = records.iter().map(|(key, value)| (Some(&**key), Some(&**value))).collect();
@@ -82,7 +82,7 @@ impl Users {
     }
 }
 
-const CREATED: Change<'static> =
+pub(crate) const CREATED: Change<'static> =
     Change { op: "c", lsn: 100, country: "DK", name: Some("Åse Dahl"), before: None };
 
 async fn count(session: &Session, table: &str) -> i64 {
@@ -90,7 +90,7 @@ async fn count(session: &Session, table: &str) -> i64 {
     rows.into_rows_result().unwrap().single_row::<(i64,)>().unwrap().0
 }
 
-async fn counts(session: &Session) -> [i64; 3] {
+pub(crate) async fn counts(session: &Session) -> [i64; 3] {
     [
         count(session, "users_by_id").await,
         count(session, "users_by_country").await,
@@ -99,7 +99,7 @@ async fn counts(session: &Session) -> [i64; 3] {
 }
 
 /// Country and name of each user, by `users_by_country`.
-async fn countries(session: &Session) -> BTreeMap<Uuid, (String, Option<String>)> {
+pub(crate) async fn countries(session: &Session) -> BTreeMap<Uuid, (String, Option<String>)> {
     let rows =
         session.query_unpaged("SELECT id, country, full_name FROM users_by_country", ()).await.unwrap();
     let rows = rows.into_rows_result().unwrap();

@@ -19,5 +19,6 @@ mod relay;
 mod relay_large;
 mod relay_slot;
 mod schema_evolution;
+mod sink_rows;
 mod stages;
 mod stream_processor;

@@ -292,14 +292,14 @@ async fn it_waits_for_the_registry_and_keeps_its_place() {
 }
 
 /// A door in front of a server.
-struct Gate {
-    address: String,
+pub(crate) struct Gate {
+    pub(crate) address: String,
     connections: Arc<std::sync::Mutex<Option<CancellationToken>>>,
 }
 
 impl Gate {
     /// Open. `target` may have a path, which stays part of the address.
-    async fn new(target: &str) -> Self {
+    pub(crate) async fn new(target: &str) -> Self {
         let (host, path) = target.split_once('/').unwrap_or((target, ""));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("{}/{path}", listener.local_addr().unwrap());
@@ -320,11 +320,11 @@ impl Gate {
     }
 
     /// Cuts every connection and refuses new ones.
-    fn close(&self) {
+    pub(crate) fn close(&self) {
         self.connections.lock().unwrap().take().unwrap().cancel();
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.connections.lock().unwrap() = Some(CancellationToken::new());
     }
 }

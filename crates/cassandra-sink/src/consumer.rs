@@ -6,6 +6,7 @@
 
 mod context;
 mod group;
+mod seen;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +37,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long a full queue is waited for before the partitions are paused. Pausing throws away what was fetched ahead,
 /// so it is not worth it for the moments in which the writer is merely the slower one.
 const QUEUE_PATIENCE: Duration = Duration::from_millis(500);
+/// Records, of all partitions, between the first that has not ended and the newest one: about 10 MB of what is known
+/// of each. Reading pauses at that many.
+const MAX_UNFINISHED: usize = 100_000;
 /// How long the last commit may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -198,10 +202,13 @@ impl<'p> Polling<'p> {
 
     fn run(mut self) -> Result<(), KafkaError> {
         while !self.poller.shutdown.is_cancelled() {
+            self.learn_what_was_seen();
             let mut patience = POLL;
             while let Some(polled) = self.consumer.poll(patience) {
                 match polled {
-                    Ok(message) => self.take(&message),
+                    Ok(message) if self.take(&message) => {}
+                    // Nothing is read, handed over or settled any more: that would pass the record.
+                    Ok(_) => return Ok(()),
                     Err(error) => self.report(error)?,
                 }
                 if self.batch.len() >= BATCH_RECORDS || self.bytes >= BATCH_BYTES || self.held.is_some() {
@@ -219,16 +226,17 @@ impl<'p> Polling<'p> {
         Ok(())
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
+    /// `false` if the record was not taken, since the shutdown came first.
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> bool {
         if !self.know_what_was_seen() {
-            return;
+            return false;
         }
         let (partition, timestamp) = (message.partition(), message.timestamp().to_millis());
         let mark = sequence::read(message.headers());
         let repaired = mark.repaired.clone();
         let offsets = &self.poller.offsets;
         let Some((ticket, verdict)) = offsets.read(partition, message.offset(), timestamp, mark) else {
-            return;
+            return true;
         };
         match verdict {
             Verdict::Next => {}
@@ -239,7 +247,7 @@ impl<'p> Polling<'p> {
                 if offsets.begin(&ticket) {
                     offsets.end(&ticket, End::Done);
                 }
-                return;
+                return true;
             }
         }
         repaired.iter().for_each(|repaired| self.watch.repaired(partition, repaired));
@@ -249,42 +257,7 @@ impl<'p> Polling<'p> {
         let record = Record::new(message, ticket);
         self.bytes += record.size();
         self.batch.push(record);
-    }
-
-    /// Before the first record of a partition. Tries until the brokers answer: without it a record that is missing
-    /// would not be missed. `false` if the shutdown came first.
-    fn know_what_was_seen(&mut self) -> bool {
-        let poller = self.poller;
-        loop {
-            let unknown = poller.offsets.unknown();
-            if unknown.is_empty() {
-                return true;
-            }
-            match group::ledgers(self.consumer, &poller.config.source_topic, &unknown) {
-                Ok(ledgers) => {
-                    for (partition, ledger) in ledgers {
-                        poller.offsets.begin_after(partition, ledger.seen);
-                    }
-                    self.show_missing();
-                }
-                Err(error) => {
-                    poller.component.waiting(format!("Kafka: the group's positions can't be read: {error}"));
-                    std::thread::sleep(POLL);
-                }
-            }
-            if poller.shutdown.is_cancelled() {
-                return false;
-            }
-        }
-    }
-
-    fn show_missing(&self) {
-        let seen = self.poller.offsets.seen();
-        seen.iter().for_each(|(partition, seen)| self.watch.missing(*partition, Some(seen)));
-        match self.watch.alarm(seen.iter().map(|(partition, seen)| (*partition, seen))) {
-            Some(alarm) => self.poller.continuity.waiting(alarm),
-            None => self.poller.continuity.ready(),
-        }
+        true
     }
 
     /// Gives what was read to the writer; pauses while it has no room. `false` if the writer is gone.
@@ -298,6 +271,11 @@ impl<'p> Polling<'p> {
                 std::mem::replace(&mut self.batch, next)
             }
         };
+        // Behind a record that does not end, the others are kept until it does.
+        if self.poller.offsets.unfinished() >= MAX_UNFINISHED {
+            self.held = Some(batch);
+            return self.pause().map(|()| true);
+        }
         let batch = match self.poller.queue.try_send(batch) {
             Ok(()) => return self.resume().map(|()| true),
             Err(TrySendError::Closed(_)) => return Ok(false),
@@ -377,3 +355,6 @@ impl<'p> Polling<'p> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,18 @@ pub enum End {
     Abandoned,
 }
 
+/// The snapshot that a group began to read a topic with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Snapshot {
+    /// The group has read nothing yet: the first record of the partition tells.
+    Awaited,
+    /// Its records have this position.
+    At(i64),
+    /// The group began with something else, or nobody knows.
+    #[default]
+    Past,
+}
+
 /// How far a partition is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
@@ -71,6 +83,15 @@ struct Partition {
     /// Nothing is begun any more.
     closing: bool,
     committed: Option<i64>,
+    snapshot: Snapshot,
+}
+
+impl Ticket {
+    /// Whether it is of the first record that was read of the partition since it came.
+    #[must_use]
+    pub const fn is_first(&self) -> bool {
+        self.sequence == 0
+    }
 }
 
 impl Offsets {
@@ -97,12 +118,31 @@ impl Offsets {
         state.partitions.iter().filter(|(_, known)| known.seen.is_none()).map(|(number, _)| *number).collect()
     }
 
-    /// What was seen up to the committed position of a partition.
-    pub fn begin_after(&self, partition: i32, seen: Seen) {
+    /// What was seen up to the committed position of a partition, and what the group began with.
+    pub fn begin_after(&self, partition: i32, seen: Seen, snapshot: Snapshot) {
         if let Some(known) = self.lock().partitions.get_mut(&partition) {
             known.window.begin(seen.clone());
             known.seen = Some(seen);
+            known.snapshot = snapshot;
         }
+    }
+
+    /// Whether a row that a snapshot has read, with this position, is of the one that the group began with. `None`:
+    /// the record is another change. To be asked of the first record of a partition in any case.
+    #[must_use]
+    pub fn is_first_snapshot(&self, ticket: &Ticket, read_at: Option<i64>) -> bool {
+        let mut state = self.lock();
+        let Some(partition) = state.of(ticket) else { return false };
+        if ticket.is_first() && partition.snapshot == Snapshot::Awaited {
+            partition.snapshot = read_at.map_or(Snapshot::Past, Snapshot::At);
+        }
+        read_at.is_some_and(|position| partition.snapshot == Snapshot::At(position))
+    }
+
+    /// Records between the first unfinished one of each partition and the newest.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.lock().partitions.values().map(|known| known.window.len()).sum()
     }
 
     /// A record was read; `timestamp` in milliseconds since the epoch. `None` if the partition is not ours, or if
@@ -233,7 +273,11 @@ impl Partition {
     fn ahead(&self, partition: i32) -> Option<Position> {
         let next = self.window.position();
         let next = next.filter(|position| self.committed.is_none_or(|committed| committed < *position))?;
-        let ledger = Ledger { seen: self.window.seen().clone(), sent: None, snapshot: None };
+        let snapshot = match self.snapshot {
+            Snapshot::At(position) => Some(position),
+            Snapshot::Awaited | Snapshot::Past => None,
+        };
+        let ledger = Ledger { seen: self.window.seen().clone(), sent: None, snapshot };
         Some(Position { partition, next, ledger })
     }
 }

@@ -41,6 +41,8 @@ pub struct TablePlan {
 pub struct Change {
     /// Kind of change.
     pub op: Op,
+    /// Its position, which is the write timestamp.
+    pub lsn: i64,
     /// Time of the source's commit, microseconds since the epoch.
     pub commit_ts: i64,
 }
@@ -68,20 +70,21 @@ impl Plan {
         let Cell::String(op) = row.cell(self.metadata.op) else { return Err(invalid("__op is null")) };
         let op = Op::from_str(op).map_err(|error| invalid(&error.to_string()))?;
         // It is the write timestamp, which the smallest long can't be and no position in a log is below 0.
-        let Cell::Long(0..) = row.cell(self.metadata.lsn) else {
+        let Cell::Long(lsn @ 0..) = row.cell(self.metadata.lsn) else {
             return Err(invalid("__lsn is null or negative"));
         };
         let Cell::Long(commit_ts) = row.cell(self.metadata.commit_ts) else {
             return Err(invalid("__commit_ts is null"));
         };
-        Ok(Change { op, commit_ts })
+        Ok(Change { op, lsn, commit_ts })
     }
 
     /// The statements for a row. They touch different rows of Cassandra, so that their order does not matter.
+    /// `is_new` says that no row can be there yet, so that a null has nothing to remove.
     ///
     /// # Errors
     /// A column of a primary key is null.
-    pub fn writes<'a>(&'a self, row: &'a Row<'a>, op: Op) -> Result<Vec<Write<'a>>, Poison> {
+    pub fn writes<'a>(&'a self, row: &'a Row<'a>, op: Op, is_new: bool) -> Result<Vec<Write<'a>>, Poison> {
         let mut writes = Vec::with_capacity(self.tables.len());
         for (index, table) in self.tables.iter().enumerate() {
             table.check_key(&table.key, row)?;
@@ -97,9 +100,10 @@ impl Plan {
                     .extend(table.statements.delete_old.as_ref().map(|old| write(true, old, Nulls::Written)));
             }
             writes.push(match op {
-                // A new row has nothing that a null would have to remove.
-                Op::Create | Op::Read => write(false, &table.statements.upsert, Nulls::Unset),
-                Op::Update => write(false, &table.statements.upsert, Nulls::Written),
+                Op::Create | Op::Read | Op::Update => {
+                    let nulls = if is_new { Nulls::Unset } else { Nulls::Written };
+                    write(false, &table.statements.upsert, nulls)
+                }
                 Op::Delete => write(true, &table.statements.delete, Nulls::Written),
             });
         }

@@ -23,7 +23,7 @@ use crate::config::SinkConfig;
 use crate::dead_letters::DeadLetters;
 use crate::metrics::{self, Metrics, Outcome};
 use crate::offsets::{End, Ticket};
-use crate::plan::{Plan, Write};
+use crate::plan::{Change, Plan, Write};
 use crate::plans::Plans;
 use crate::poison::{Kind, Poison};
 use crate::record::{Batch, Record};
@@ -142,12 +142,22 @@ impl Writer {
     ) -> Result<(Outcome, Option<i64>), Stop> {
         let row = plan.layout.decode(datum).map_err(|error| Poison::new(Kind::Undecodable, error))?;
         let change = plan.change(&row)?;
-        let writes = plan.writes(&row, change.op)?;
+        let writes = plan.writes(&row, change.op, self.is_new(change, ticket))?;
         crash::here(CrashPoint::SinkBeforeWrite);
         self.execute(plan, &writes, ticket).await?;
         crash::here(CrashPoint::SinkAfterWrite);
         let outcome = if change.op == Op::Delete { Outcome::Deleted } else { Outcome::Written };
         Ok((outcome, Some(change.commit_ts)))
+    }
+
+    /// Whether no row of the change can be there yet. A snapshot reads rows that are new to the tables only if it is
+    /// the one that the group began with: another one follows a slot that was lost, and what became null meanwhile
+    /// is null in no other record.
+    fn is_new(&self, change: Change, ticket: &Ticket) -> bool {
+        let read_at = (change.op == Op::Read).then_some(change.lsn);
+        let of_first = (read_at.is_some() || ticket.is_first())
+            && self.cluster.offsets.is_first_snapshot(ticket, read_at);
+        of_first || change.op == Op::Create
     }
 
     /// All at once; each is tried whatever becomes of the others.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kafka::context::Throttle;
-use kafka::sequence::Ledger;
+use kafka::sequence::{Ledger, Seen};
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -20,7 +20,7 @@ use service::health::Component;
 use super::GroupConsumer;
 use crate::config::SinkConfig;
 use crate::metrics;
-use crate::offsets::{Offsets, Position};
+use crate::offsets::{Offsets, Position, Snapshot};
 
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -147,12 +147,42 @@ fn behind(consumer: &GroupConsumer, topic: &str, partition: i32, position: Optio
     Ok(high.saturating_sub(position).max(0))
 }
 
-/// What was seen of partitions up to their committed positions.
-pub(super) fn ledgers(
+/// Of partitions: what was seen up to their committed positions, and the snapshot that the group began with.
+pub(super) fn known(
     consumer: &GroupConsumer,
     topic: &str,
     partitions: &[i32],
-) -> KafkaResult<Vec<(i32, Ledger)>> {
+) -> KafkaResult<Vec<(i32, Seen, Snapshot)>> {
+    let ours = ledgers(consumer, topic, partitions)?;
+    let has_begun = |ledgers: &[(i32, Option<Ledger>)]| ledgers.iter().any(|(_, ledger)| ledger.is_some());
+    // A partition without a position may be one that was added, or that had no record yet: then the others tell.
+    let began = if ours.iter().all(|(_, ledger)| ledger.is_some()) {
+        Snapshot::Past
+    } else {
+        let metadata = consumer.fetch_metadata(Some(topic), CALL_TIMEOUT)?;
+        let all = metadata.topics().iter().flat_map(|found| found.partitions()).map(|found| found.id());
+        let all = ledgers(consumer, topic, &all.collect::<Vec<_>>())?;
+        match all.iter().find_map(|(_, ledger)| ledger.as_ref()?.snapshot) {
+            Some(at) => Snapshot::At(at),
+            None if has_begun(&all) => Snapshot::Past,
+            None => Snapshot::Awaited,
+        }
+    };
+    let known = ours.into_iter().map(|(partition, ledger)| match ledger {
+        None => (partition, Seen::default(), began),
+        Some(Ledger { seen, snapshot, .. }) => {
+            (partition, seen, snapshot.map_or(Snapshot::Past, Snapshot::At))
+        }
+    });
+    Ok(known.collect())
+}
+
+/// The ledgers of partitions; `None` where the group has no position.
+fn ledgers(
+    consumer: &GroupConsumer,
+    topic: &str,
+    partitions: &[i32],
+) -> KafkaResult<Vec<(i32, Option<Ledger>)>> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
         list.add_partition(topic, *partition);
@@ -161,7 +191,8 @@ pub(super) fn ledgers(
     let mut ledgers = Vec::with_capacity(partitions.len());
     for element in committed.elements() {
         element.error()?;
-        ledgers.push((element.partition(), Ledger::parse(element.metadata())));
+        let has_position = matches!(element.offset(), Offset::Offset(_));
+        ledgers.push((element.partition(), has_position.then(|| Ledger::parse(element.metadata()))));
     }
     Ok(ledgers)
 }

@@ -127,7 +127,7 @@ fn what_was_seen_is_committed_with_the_position_that_it_belongs_to() {
     let offsets = Offsets::new("t");
     offsets.assign([0]);
     assert_eq!(offsets.unknown(), [0]);
-    offsets.begin_after(0, Seen::default());
+    offsets.begin_after(0, Seen::default(), Snapshot::Past);
     assert!(offsets.unknown().is_empty());
     let number = |number| Mark { sequence: format!("7/0/{number}").parse().ok(), repaired: Vec::new() };
     let read = |offset, mark| offsets.read(0, offset, None, mark);
@@ -150,4 +150,31 @@ fn what_was_seen_is_committed_with_the_position_that_it_belongs_to() {
     let (repair, verdict) = read(13, end).unwrap();
     assert_eq!(verdict, Verdict::Next);
     assert_eq!(finish(&repair).unwrap(), []);
+}
+
+#[test]
+fn only_the_snapshot_that_a_group_begins_with_finds_empty_tables() {
+    let offsets = Offsets::default();
+    let read = |partition, offset| offsets.read(partition, offset, None, Mark::default()).unwrap().0;
+    offsets.assign([0, 1, 2]);
+    for (partition, snapshot) in [(0, Snapshot::Awaited), (1, Snapshot::At(7)), (2, Snapshot::Past)] {
+        offsets.begin_after(partition, Seen::default(), snapshot);
+    }
+    let [first, second] = [read(0, 0), read(0, 1)];
+    assert!(!offsets.is_first_snapshot(&second, Some(7)), "the first record has not told yet");
+    assert!(offsets.is_first_snapshot(&first, Some(7)));
+    assert!(offsets.is_first_snapshot(&second, Some(7)));
+    assert!(!offsets.is_first_snapshot(&second, Some(9)), "rows that were read once more");
+    assert!(!offsets.is_first_snapshot(&second, None), "another change");
+    assert!(offsets.begin(&first));
+    offsets.end(&first, End::Done);
+    assert_eq!(offsets.to_commit()[0].ledger.snapshot, Some(7), "kept with the position");
+    assert!(offsets.is_first_snapshot(&read(1, 0), Some(7)));
+    assert!(!offsets.is_first_snapshot(&read(2, 0), Some(7)));
+
+    offsets.assign([3]);
+    offsets.begin_after(3, Seen::default(), Snapshot::Awaited);
+    assert!(!offsets.is_first_snapshot(&read(3, 0), None), "the group begins with a change");
+    assert!(!offsets.is_first_snapshot(&read(3, 1), Some(9)));
+    assert_eq!(offsets.unfinished(), 6);
 }

@@ -30,6 +30,11 @@ impl Window {
         self.first + self.records.len() as u64 - 1
     }
 
+    /// Records from the first unfinished one on.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// What was read before the first record.
     pub(super) fn begin(&mut self, seen: Seen) {
         self.seen = seen;
