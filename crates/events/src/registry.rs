@@ -6,10 +6,11 @@ mod subjects;
 
 use std::time::Duration;
 
-use schema_registry_converter::async_impl::schema_registry::{SrSettings, get_schema_by_id, post_schema};
+use schema_registry_converter::async_impl::schema_registry::{SrSettings, post_schema};
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SuppliedSchema};
 use serde::Deserialize;
+use serde_json::Value;
 use service::config::ConfigError;
 use service::config::units::duration;
 use url::Url;
@@ -113,12 +114,22 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::NotFound`] if the registry answers that there is none.
     pub async fn schema_by_id(&self, id: u32) -> Result<String, RegistryError> {
-        match get_schema_by_id(id, &self.settings).await {
-            Ok(registered) => Ok(registered.schema),
-            Err(error) => Err(match code(&error) {
-                Some(code) if is_status(code, 404) => RegistryError::NotFound { id },
-                code => self.classify(error, code, format!("schema {id}")),
-            }),
+        // Registries count in Java's int, and some fail at a number that is none.
+        if i32::try_from(id).is_err() {
+            return Err(RegistryError::NotFound { id });
+        }
+        let request = self.client.get(self.path(&format!("schemas/ids/{id}")));
+        match self.ask(request, || format!("schema {id}")).await? {
+            Some(answer) => match answer.get("schema").and_then(Value::as_str) {
+                Some(schema) => Ok(schema.to_owned()),
+                None => Err(self.unavailable(format!("its answer has no schema {id}"))),
+            },
+            // Whatever the answer's body says. But what stands in front of a registry that is away may answer 404 to
+            // everything, and then no record is to blame.
+            None => match self.global_compatibility().await? {
+                Some(_) => Err(RegistryError::NotFound { id }),
+                None => Err(self.unavailable("404 for whatever is asked")),
+            },
         }
     }
 
@@ -168,3 +179,6 @@ fn words(error: &SRCError) -> String {
 const fn is_status(code: u32, status: u32) -> bool {
     code == status || code / 100 == status
 }
+
+#[cfg(test)]
+mod tests;

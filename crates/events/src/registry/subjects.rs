@@ -76,7 +76,7 @@ impl Registry {
     }
 
     /// The answer's document; `None` for 404.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         request: RequestBuilder,
         what: impl FnOnce() -> String,
@@ -100,7 +100,7 @@ impl Registry {
         RegistryError::Refused { url: self.url.clone(), what, message }
     }
 
-    fn path(&self, path: &str) -> String {
+    pub(super) fn path(&self, path: &str) -> String {
         format!("{}/{path}", self.url.as_str().trim_end_matches('/'))
     }
 }
