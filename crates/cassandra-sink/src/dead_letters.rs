@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use kafka::context::{LoggedContext, Throttle};
+use kafka::dead_letter::Kept;
 use kafka::{KafkaConfig, dead_letter};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -55,7 +56,7 @@ impl DeadLetters {
     /// record stopped being wanted before.
     pub async fn keep(&self, record: &Record, poison: &Poison, cluster: &Cluster) -> bool {
         let message = record.to_message(&self.source_topic);
-        let mut backoff = backoff();
+        let (mut backoff, mut kept) = (backoff(), Kept::default());
         if let Some(held_back) = self.log.pass() {
             tracing::warn!(
                 partition = message.partition(),
@@ -67,17 +68,22 @@ impl DeadLetters {
             );
         }
         loop {
-            let headers =
-                dead_letter::headers(&message, crate::SERVICE, poison.kind.as_str(), &poison.message);
+            let kind = poison.kind.as_str();
+            let headers = dead_letter::headers_with(&message, crate::SERVICE, kind, &poison.message, kept);
             let mut dead: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&self.topic).headers(headers);
-            dead.key = message.key();
-            dead.payload = message.payload();
+            dead.key = kept.key(&message);
+            dead.payload = kept.value(&message);
             dead.timestamp = message.timestamp().to_millis();
             let producer = self.producer.borrow().clone();
             match producer.send(dead, QUEUE_PATIENCE).await {
                 Ok(_) => {
                     self.component.ready();
                     return true;
+                }
+                Err((error, _)) if dead_letter::is_too_large(&error) && kept.less().is_some() => {
+                    kept = kept.less().unwrap_or(kept);
+                    tracing::warn!(topic = self.topic, ?kept, "a dead letter is too large: it is kept in part");
+                    continue;
                 }
                 Err((error, _)) => {
                     self.component.waiting(format!("{} does not take dead letters: {error}", self.topic));
@@ -108,6 +114,8 @@ fn producer(kafka: &KafkaConfig, client_id: &str) -> Result<FutureProducer<Logge
         ("acks", "all"),
         ("partitioner", "murmur2_random"),
         ("compression.type", "lz4"),
+        // Each alone: a topic that refuses one for its size would refuse those beside it.
+        ("batch.num.messages", "1"),
         ("message.max.bytes", largest.as_str()),
         ("message.timeout.ms", "30000"),
         ("queue.buffering.max.kbytes", "40960"),

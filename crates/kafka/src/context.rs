@@ -1,6 +1,6 @@
 //! librdkafka's log lines, kept from flooding ours.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -9,11 +9,26 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
 
+use crate::dead_letter;
+
 /// Passes at most one line a second on: a broker that is away makes librdkafka write hundreds.
 #[derive(Debug, Default)]
 pub struct LoggedContext {
     throttle: Throttle,
+    refused: Mutex<Vec<Refused>>,
 }
+
+/// A dead letter that its topic finds too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// Partition and offset of the record that it stands for.
+    pub source: (i32, i64),
+    /// Bytes of its value.
+    pub bytes: usize,
+}
+
+/// Refused letters that are kept until somebody asks for them; the others are refused again.
+const MAX_REFUSED: usize = 10_000;
 
 /// Lets one event through every second and counts the rest.
 #[derive(Debug, Default)]
@@ -24,7 +39,7 @@ pub struct Throttle {
 impl Throttle {
     /// `Some(n)` if this event may pass, n events having been held back since the last that did.
     pub fn pass(&self) -> Option<u64> {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, held) = &mut *state;
         if last.is_some_and(|last| last.elapsed() < Duration::from_secs(1)) {
             *held += 1;
@@ -36,6 +51,15 @@ impl Throttle {
 }
 
 impl LoggedContext {
+    /// What was refused since the last look.
+    pub(crate) fn take_refused(&self) -> Vec<Refused> {
+        std::mem::take(&mut *self.refused())
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Vec<Refused>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn forward(&self, level: RDKafkaLogLevel, text: &str) {
         let Some(held_back) = self.throttle.pass() else { return };
         match level {
@@ -73,6 +97,16 @@ impl ConsumerContext for LoggedContext {}
 impl ProducerContext<NoCustomPartitioner> for LoggedContext {
     type DeliveryOpaque = ();
 
-    // A record that can't be delivered fails its transaction, and the commit reports it.
-    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+    // A record that can't be delivered fails its transaction, and the commit reports it; but not which one it was.
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result
+            && dead_letter::is_too_large(error)
+            && let Some(source) = dead_letter::source(message)
+        {
+            let mut refused = self.refused();
+            if refused.len() < MAX_REFUSED {
+                refused.push(Refused { source, bytes: message.payload_len() });
+            }
+        }
+    }
 }

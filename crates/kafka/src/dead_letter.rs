@@ -8,6 +8,7 @@
 //! record without key and value whose headers name it.
 
 use chrono::{SecondsFormat, Utc};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers as _, Message, OwnedHeaders};
 
 /// Topic of the record.
@@ -48,15 +49,71 @@ pub fn topic(source: &str) -> String {
     format!("{source}.dlq")
 }
 
+/// What of its record a dead letter has. The topic may refuse one as large as the record, which its producer has
+/// compressed better or sent to a topic that takes more. A letter without its value, and if need be without key and
+/// headers, names the record and lets the others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Kept {
+    /// Key, value and headers.
+    #[default]
+    Everything,
+    /// Key and headers.
+    NoValue,
+    /// Where the record lies.
+    Place,
+}
+
+impl Kept {
+    /// What may be kept where this is too much; `None` if there is nothing less.
+    #[must_use]
+    pub const fn less(self) -> Option<Self> {
+        match self {
+            Self::Everything => Some(Self::NoValue),
+            Self::NoValue => Some(Self::Place),
+            Self::Place => None,
+        }
+    }
+
+    /// The letter's key.
+    #[must_use]
+    pub fn key<M: Message>(self, record: &M) -> Option<&[u8]> {
+        if self == Self::Place { None } else { record.key() }
+    }
+
+    /// The letter's value.
+    #[must_use]
+    pub fn value<M: Message>(self, record: &M) -> Option<&[u8]> {
+        if self == Self::Everything { record.payload() } else { None }
+    }
+}
+
+/// Whether a record is too large for its topic or its producer.
+#[must_use]
+pub fn is_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
+}
+
 /// The headers of the dead letter for `record`.
 #[must_use]
 pub fn headers<M: Message>(record: &M, service: &str, kind: &str, message: &str) -> OwnedHeaders {
+    headers_with(record, service, kind, message, Kept::Everything)
+}
+
+/// The same of one that may have less than the record.
+#[must_use]
+pub fn headers_with<M: Message>(
+    record: &M,
+    service: &str,
+    kind: &str,
+    message: &str,
+    kept: Kept,
+) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new();
     let mut attempt = 1_u32;
     for header in record.headers().into_iter().flat_map(|headers| headers.iter()) {
         if header.key == ATTEMPT {
             attempt = number(header.value).map_or(attempt, |last| last.saturating_add(1));
-        } else if !header.key.starts_with("dlq.") {
+        } else if kept != Kept::Place && !header.key.starts_with("dlq.") {
             headers = headers.insert(Header { key: header.key, value: header.value });
         }
     }
@@ -74,6 +131,9 @@ pub fn headers<M: Message>(record: &M, service: &str, kind: &str, message: &str)
     headers = text(headers, ERROR_MESSAGE, message.get(..end).unwrap_or_default());
     headers = text(headers, SERVICE, service);
     headers = text(headers, TIME, &Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true));
+    if kept != Kept::Everything && record.payload().is_some() {
+        headers = text(headers, VALUE_LEFT_OUT, "true");
+    }
     text(headers, ATTEMPT, &attempt.to_string())
 }
 
@@ -87,6 +147,13 @@ pub fn resolution(what: &str, offset: i64) -> OwnedHeaders {
 #[must_use]
 pub fn resolves<M: Message>(record: &M) -> Option<i64> {
     header(record, RESOLVES)?.parse().ok()
+}
+
+/// Partition and offset of the record that a dead letter stands for; `None` if it is no dead letter.
+#[must_use]
+pub fn source<M: Message>(letter: &M) -> Option<(i32, i64)> {
+    let partition = header(letter, SOURCE_PARTITION)?.parse().ok()?;
+    Some((partition, header(letter, SOURCE_OFFSET)?.parse().ok()?))
 }
 
 /// Text of the last header of this name.

@@ -15,7 +15,7 @@ use rdkafka::message::ToBytes;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::config::KafkaConfig;
-use crate::context::LoggedContext;
+use crate::context::{LoggedContext, Refused};
 
 /// Bound of one call to the broker: longer than a broker's restart, shorter than a shutdown's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
@@ -228,6 +228,13 @@ impl TransactionalProducer {
             abort.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
         .map_err(|source| self.error("abort", source))
+    }
+
+    /// The dead letters that their topic has refused as too large since the last look. To be asked for after a
+    /// transaction that failed: sent in the same way they fail the next one as well.
+    #[must_use]
+    pub fn take_refused(&self) -> Vec<Refused> {
+        self.producer.client().context().take_refused()
     }
 
     /// The transactional id.

@@ -85,6 +85,12 @@ pub fn here(point: CrashPoint) {
     }
 }
 
+/// Whether the process is to end at this point.
+#[must_use]
+pub fn is_armed(point: CrashPoint) -> bool {
+    ARMED.get().is_some_and(|armed| armed.point == point)
+}
+
 /// Reads the variable.
 pub(crate) fn arm() -> Result<(), ConfigError> {
     if let Ok(text) = std::env::var(VARIABLE)

@@ -3,7 +3,7 @@
 //! A ledger is the metadata of the offset that it belongs to. It is read once for each partition that comes, and
 //! committed with every transaction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use kafka::sequence::{self, Ledger, Missing, Sent, Sequence, Verdict, Watch};
@@ -16,14 +16,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::HOP;
 
-/// How long the committed ledgers are waited for.
+/// How long the committed ledgers are waited for by a transaction.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+/// And without one: a shutdown may wait for it.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The ledgers of a worker's partitions, as they are committed.
 #[derive(Debug)]
 pub struct Continuity {
     watch: Watch,
     committed: HashMap<i32, Ledger>,
+    /// Partitions that came and whose ledgers could not be read yet.
+    unknown: BTreeSet<i32>,
 }
 
 /// The ledgers as one transaction makes them, and what it has found.
@@ -38,19 +42,60 @@ pub struct Draft {
 impl Continuity {
     /// Of the partitions of this topic.
     pub fn new(topic: &str) -> Self {
-        Self { watch: Watch::new(HOP, topic), committed: HashMap::new() }
+        Self { watch: Watch::new(HOP, topic), committed: HashMap::new(), unknown: BTreeSet::new() }
     }
 
     /// Forgets partitions that are somebody else's.
     pub fn revoked(&mut self, partitions: &[i32]) {
         self.committed.retain(|partition, _| !partitions.contains(partition));
+        self.unknown.retain(|partition| !partitions.contains(partition));
         partitions.iter().for_each(|partition| self.watch.missing(*partition, None));
     }
 
     /// Forgets all partitions.
     pub fn all_revoked(&mut self) {
-        let all: Vec<i32> = self.committed.keys().copied().collect();
+        let all: Vec<i32> = self.committed.keys().chain(&self.unknown).copied().collect();
         self.revoked(&all);
+    }
+
+    /// Partitions came, whose ledgers are to be read.
+    pub fn assigned(&mut self, partitions: &[i32]) {
+        self.unknown.extend(partitions);
+    }
+
+    /// Reads the ledgers of partitions that came: what is missing is missing also if no record ever follows. `false`
+    /// if there were none to read. What fails is to be tried again.
+    ///
+    /// # Errors
+    /// The brokers don't tell what was committed.
+    pub fn learn<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>) -> KafkaResult<bool> {
+        if self.unknown.is_empty() {
+            return Ok(false);
+        }
+        let unknown: Vec<i32> = self.unknown.iter().copied().collect();
+        self.read(consumer, &unknown, LOOK_TIMEOUT)?;
+        self.unknown.clear();
+        Ok(true)
+    }
+
+    /// Reads the ledgers that are not known, of these partitions.
+    fn read<C: ConsumerContext>(
+        &mut self,
+        consumer: &BaseConsumer<C>,
+        partitions: &[i32],
+        within: Duration,
+    ) -> KafkaResult<()> {
+        let mut new = TopicPartitionList::new();
+        for partition in partitions.iter().filter(|partition| !self.committed.contains_key(partition)) {
+            new.add_partition(self.watch.topic(), *partition);
+        }
+        if new.count() > 0 {
+            for element in consumer.committed_offsets(new, within)?.elements() {
+                element.error()?;
+                self.adopt(element.partition(), element.metadata());
+            }
+        }
+        Ok(())
     }
 
     /// For a transaction with records of these partitions. Blocks if one of them is new.
@@ -63,16 +108,7 @@ impl Continuity {
         partitions: impl Iterator<Item = i32>,
     ) -> KafkaResult<Draft> {
         let partitions: Vec<i32> = partitions.collect();
-        let mut new = TopicPartitionList::new();
-        for partition in partitions.iter().filter(|partition| !self.committed.contains_key(partition)) {
-            new.add_partition(self.watch.topic(), *partition);
-        }
-        if new.count() > 0 {
-            for element in consumer.committed_offsets(new, CALL_TIMEOUT)?.elements() {
-                element.error()?;
-                self.adopt(element.partition(), element.metadata());
-            }
-        }
+        self.read(consumer, &partitions, CALL_TIMEOUT)?;
         Ok(self.draft_known(partitions.into_iter()))
     }
 
@@ -82,6 +118,7 @@ impl Continuity {
         ledger.sent.get_or_insert_with(Sent::begin);
         self.watch.missing(partition, Some(&ledger.seen));
         self.committed.insert(partition, ledger);
+        self.unknown.remove(&partition);
     }
 
     /// For a transaction with records of these partitions, whose ledgers are known.
@@ -101,7 +138,10 @@ impl Continuity {
         for (partition, repaired) in draft.repaired {
             self.watch.repaired(partition, &repaired);
         }
-        for (partition, ledger) in draft.ledgers {
+        for (partition, mut ledger) in draft.ledgers {
+            if !ledger.fits() {
+                ledger.seen.forget();
+            }
             self.watch.missing(partition, Some(&ledger.seen));
             self.committed.insert(partition, ledger);
         }

@@ -50,6 +50,9 @@ pub struct UnknownSchema(pub u32);
 #[error("the schema of the processed records is not one")]
 pub struct BadTargetSchema(#[source] Box<dyn std::error::Error + Send + Sync>);
 
+/// Registries give ids of Java's int; what is above it is not asked for, nor remembered.
+const MAX_ID: u32 = i32::MAX.unsigned_abs();
+
 /// How records of one schema id are read.
 enum Reader {
     Schema(Box<Schema>),
@@ -114,7 +117,7 @@ impl Engine {
     #[must_use]
     pub fn needs(&self, value: Option<&[u8]>) -> Option<UnknownSchema> {
         let (id, _) = wire::split(value?).ok()?;
-        (!self.readers.contains_key(&id)).then_some(UnknownSchema(id))
+        (id <= MAX_ID && !self.readers.contains_key(&id)).then_some(UnknownSchema(id))
     }
 
     /// Processes one record. The same record gives the same outcome, whenever and wherever.
@@ -136,11 +139,11 @@ impl Engine {
             Ok(parts) => parts,
             Err(error) => return Ok(dead(Kind::NotAvro, error.to_string())),
         };
+        let unknown = || dead(Kind::UnknownSchema, format!("the registry knows no schema {id}"));
         let schema = match self.readers.get(&id) {
             Some(Reader::Schema(schema)) => schema,
-            Some(Reader::Missing) => {
-                return Ok(dead(Kind::UnknownSchema, format!("the registry knows no schema {id}")));
-            }
+            Some(Reader::Missing) => return Ok(unknown()),
+            None if id > MAX_ID => return Ok(unknown()),
             Some(Reader::Unusable(why)) => {
                 return Ok(dead(Kind::UnusableSchema, format!("schema {id} can't be used: {why}")));
             }

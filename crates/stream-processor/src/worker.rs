@@ -38,6 +38,8 @@ const MAX_ABORTS: u32 = 10;
 const POLL_EVERY: usize = 256;
 /// How long an id that the registry does not know is not asked for again.
 const MISSING_FOR: Duration = Duration::from_secs(60);
+/// How long the registry is asked without a poll.
+const POLL_WITHIN: Duration = Duration::from_secs(5);
 /// Fenced this often within [`FENCED_WINDOW`], the worker gives in.
 const MAX_FENCED: usize = 3;
 const FENCED_WINDOW: Duration = Duration::from_secs(60);
@@ -113,12 +115,14 @@ impl Worker {
         let mut aborts = 0;
         while !self.stopping() {
             self.gather(&consumer, &mut batch)?;
+            self.learn_ledgers(&consumer);
             self.learn_schemas(&consumer, &mut batch)?;
             if batch.records().is_empty() || self.stopping() {
                 continue;
             }
             match self.transact(&producer, &consumer, &batch) {
                 Ok(()) => {
+                    self.writer.committed();
                     batch.clear();
                     aborts = 0;
                     self.backoff.reset();
@@ -126,7 +130,9 @@ impl Worker {
                 Err(SessionError::Transaction(error))
                     if error.remedy == Remedy::Abort && aborts < MAX_ABORTS =>
                 {
-                    producer.abort()?;
+                    let aborted = producer.abort();
+                    self.writer.keep_less(&producer.take_refused());
+                    aborted?;
                     transactions("aborted");
                     tracing::warn!(
                         worker = self.index,
@@ -135,7 +141,10 @@ impl Worker {
                     );
                     aborts += 1;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.writer.keep_less(&producer.take_refused());
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -190,6 +199,7 @@ impl Worker {
             self.shared.continuity.update(self.index, self.continuity.alarm());
         }
         news.assigned.iter().for_each(|partition| self.lag.assigned(*partition));
+        self.continuity.assigned(&news.assigned);
         if let Some(statistics) = &news.statistics {
             let connected = statistics.brokers.values().any(|broker| broker.state == "UP");
             self.shared.brokers.update(self.index, (!connected).then(|| "no broker is connected".to_owned()));
@@ -197,8 +207,20 @@ impl Worker {
         }
     }
 
-    /// Makes sure that the engine knows the schema of every record of the batch. While the registry is away it waits
-    /// with the partitions paused, polling, so that the group keeps it.
+    /// Says what is missing of partitions that came, before any of their records does. A transaction reads again what
+    /// can't be read now.
+    fn learn_ledgers(&mut self, consumer: &GroupConsumer) {
+        match self.continuity.learn(consumer) {
+            Ok(false) => {}
+            Ok(true) => self.shared.continuity.update(self.index, self.continuity.alarm()),
+            Err(error) => {
+                tracing::warn!(worker = self.index, %error, "the group's positions can't be read, trying again");
+            }
+        }
+    }
+
+    /// Makes sure that the engine knows the schema of every record of the batch. While the registry is away, or has
+    /// many questions to answer, the partitions are paused and polled, so that the group keeps the worker.
     fn learn_schemas<'c>(
         &mut self,
         consumer: &'c GroupConsumer,
@@ -208,16 +230,24 @@ impl Worker {
             self.writer.forget_missing();
             self.missing_since = Instant::now();
         }
-        let mut paused = false;
-        while let Some(unknown) =
-            batch.records().iter().find_map(|record| self.writer.needs(record.payload()))
-        {
+        let (mut paused, mut index, mut polled) = (false, 0, Instant::now());
+        while let Some(record) = batch.records().get(index) {
+            let Some(unknown) = self.writer.needs(record.payload()) else {
+                index += 1;
+                continue;
+            };
             let answer = self.shared.runtime.block_on(self.shared.registry.schema_by_id(unknown.0));
-            if let Err(error) = self.writer.learn(unknown, answer) {
-                self.shared.schemas.update(self.index, Some(service::error_chain(&error)));
-                self.stay_in_group(consumer, batch)?;
-                paused = true;
-            }
+            let wait = match self.writer.learn(unknown, answer) {
+                Ok(()) if polled.elapsed() < POLL_WITHIN => continue,
+                Ok(()) => Duration::ZERO,
+                Err(error) => {
+                    self.shared.schemas.update(self.index, Some(service::error_chain(&error)));
+                    self.backoff.next_delay()
+                }
+            };
+            self.stay_in_group(consumer, batch, wait)?;
+            // A rebalance may have taken records out of the batch.
+            (paused, index, polled) = (true, 0, Instant::now());
             if self.stopping() {
                 return Ok(());
             }
@@ -231,19 +261,23 @@ impl Worker {
         Ok(())
     }
 
+    /// Polls for as long, at least once.
     fn stay_in_group<'c>(
         &mut self,
         consumer: &'c GroupConsumer,
         batch: &mut Batch<'c>,
+        wait: Duration,
     ) -> Result<(), SessionError> {
-        let until = Instant::now() + self.backoff.next_delay();
-        while Instant::now() < until && !self.stopping() {
+        let until = Instant::now() + wait;
+        loop {
             // Every time: a rebalance may have brought partitions that are not paused.
             let assignment = consumer.assignment().map_err(|source| self.consumer_failure(source))?;
             consumer.pause(&assignment).map_err(|source| self.consumer_failure(source))?;
             self.receive(consumer, batch, IDLE.min(until.saturating_duration_since(Instant::now())))?;
+            if Instant::now() >= until || self.stopping() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn transact(
@@ -269,6 +303,10 @@ impl Worker {
         let positions = offsets(&self.shared.settings.processor.source_topic, next, &draft)
             .map_err(|source| self.consumer_failure(source))?;
         let group = consumer.group_metadata().ok_or(SessionError::NoGroup)?;
+        if crash::is_armed(CrashPoint::ProcessorBeforeOffsets) {
+            // So that the brokers have the records, and not only librdkafka's queue. The commit waits for it otherwise.
+            producer.flush();
+        }
         crash::here(CrashPoint::ProcessorBeforeOffsets);
         producer.send_offsets(positions, group)?;
         crash::here(CrashPoint::ProcessorBeforeCommit);

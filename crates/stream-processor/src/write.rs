@@ -3,12 +3,15 @@
 //! Whoever reads records writes them with this, wherever it runs: the processor's workers, and the tasks of Spark. So
 //! values, keys, partitions, headers and dead letters are the same for the same record.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use events::{RegistryError, schemas};
-use kafka::context::Throttle;
+use kafka::context::{Refused, Throttle};
+use kafka::dead_letter::Kept;
 use kafka::{TransactionalProducer, dead_letter, partitioner, sequence};
-use rdkafka::message::{Header, Headers as _, Message, OwnedHeaders};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{Message, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
 use crate::config::Settings;
@@ -19,8 +22,9 @@ use crate::tally::Outcomes;
 
 /// Bytes of a record besides its value: key, headers and frame.
 const RECORD_OVERHEAD: usize = 1024;
-/// Bytes that a record's frame and the headers of a dead letter take at the most, besides the original headers.
-const DEAD_LETTER_OVERHEAD: usize = 2048;
+/// Of refused dead letters those with larger values are to blame, if there are any: brokers refuse the small ones that
+/// came in the same request as well.
+const LARGE: usize = 64 << 10;
 
 /// An engine and where its outcomes go. Not shared: each worker has its own.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub struct Writer {
     dead_letter_topic: String,
     /// Keeps dead letters from flooding the log.
     dead_letters: Arc<Throttle>,
+    /// What is kept of records whose dead letters were refused, by partition and offset.
+    kept: HashMap<(i32, i64), Kept>,
 }
 
 impl Writer {
@@ -52,7 +58,26 @@ impl Writer {
             target_partitions,
             dead_letter_topic: config.dead_letter_topic.clone(),
             dead_letters,
+            kept: HashMap::new(),
         })
+    }
+
+    /// Keeps less of the records whose dead letters their topic has refused.
+    pub fn keep_less(&mut self, refused: &[Refused]) {
+        let any_large = refused.iter().any(|refused| refused.bytes > LARGE);
+        for refused in refused.iter().filter(|refused| !any_large || refused.bytes > LARGE) {
+            let kept = self.kept.entry(refused.source).or_default();
+            *kept = kept.less().unwrap_or(*kept);
+            let (partition, offset) = refused.source;
+            tracing::warn!(partition, offset, ?kept, "a dead letter is too large: it is kept in part");
+        }
+    }
+
+    /// A transaction was committed: what was refused is written.
+    pub fn committed(&mut self) {
+        if !self.kept.is_empty() {
+            self.kept = HashMap::new();
+        }
     }
 
     /// The producer that this writes with, which takes dead letters of any size. Not initialised yet.
@@ -131,30 +156,31 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends a dead letter. One that no producer could send has no value; the record stays where its headers say.
+    /// Sends a dead letter. One that is too large names its record, which stays where it is.
     fn bury<M: Message>(
         &self,
         producer: &TransactionalProducer,
         record: &M,
         letter: &DeadLetter,
     ) -> Result<(), SessionError> {
+        let (partition, offset, kind) = (record.partition(), record.offset(), letter.kind.as_str());
         if let Some(held_back) = self.dead_letters.pass() {
-            let (partition, offset, kind) = (record.partition(), record.offset(), letter.kind.as_str());
             tracing::warn!(topic = record.topic(), partition, offset, kind, held_back, "dead letter");
         }
-        let fits = size(record) + headers_len(record) + DEAD_LETTER_OVERHEAD <= dead_letter::MAX_MESSAGE_BYTES;
-        let mut headers = dead_letter::headers(record, crate::SERVICE, letter.kind.as_str(), &letter.message);
-        if !fits {
-            headers = headers.insert(Header { key: dead_letter::VALUE_LEFT_OUT, value: Some("true") });
+        let mut kept = self.kept.get(&(partition, offset)).copied().unwrap_or_default();
+        loop {
+            let headers = dead_letter::headers_with(record, crate::SERVICE, kind, &letter.message, kept);
+            let mut dead = BaseRecord::<[u8], [u8]>::to(&self.dead_letter_topic).headers(headers);
+            dead.key = kept.key(record);
+            dead.payload = kept.value(record);
+            match (producer.send(dead), kept.less()) {
+                // By the producer's own limit: nothing was sent.
+                (Err(error), Some(less)) if error.code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                    kept = less;
+                }
+                (sent, _) => return Ok(sent?),
+            }
         }
-        let mut dead = BaseRecord::<[u8], [u8]>::to(&self.dead_letter_topic).headers(headers);
-        if let Some(key) = record.key() {
-            dead = dead.key(key);
-        }
-        if let Some(value) = record.payload().filter(|_| fits) {
-            dead = dead.payload(value);
-        }
-        Ok(producer.send(dead)?)
     }
 }
 
@@ -179,9 +205,4 @@ fn passed_on<'a, M: Message>(
     }
     let headers: OwnedHeaders = sequence::stamped(record.headers(), number);
     made.key(key).partition(partition).headers(headers)
-}
-
-fn headers_len<M: Message>(record: &M) -> usize {
-    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-    headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len) + 8).sum()
 }

@@ -185,6 +185,9 @@ fn poison_of_every_kind_is_a_dead_letter() {
         (b"{}".to_vec(), "not_avro"),
         (Vec::new(), "not_avro"),
         (with_id(404), "unknown_schema"),
+        // Above what a registry can give: nobody is asked.
+        (with_id(1 << 31), "unknown_schema"),
+        (with_id(u32::MAX), "unknown_schema"),
         (with_id(405), "unusable_schema"),
         (with_id(406), "undecodable"),
         (sound[..40].to_vec(), "undecodable"),
@@ -215,6 +218,7 @@ fn schemas_are_asked_for_once_and_missing_ones_again_after_a_while() {
     assert_eq!(engine.needs(Some(&value)), Some(UnknownSchema(8)));
     assert_eq!(engine.needs(Some(&user(&[]))), None);
     assert_eq!((engine.needs(None), engine.needs(Some(b"{}"))), (None, None));
+    assert_eq!(engine.needs(Some(&wire::header(1 << 31))), None);
 }
 
 proptest! {
