@@ -14,6 +14,7 @@ mod dlq;
 mod documentation;
 mod end_to_end;
 mod fetcher;
+mod lost_answers;
 mod poison;
 mod python_client;
 mod relay;

@@ -276,3 +276,6 @@ fn remedy(error: &KafkaError) -> Remedy {
         _ => Remedy::Restart,
     }
 }
+
+#[cfg(test)]
+mod tests;
