@@ -82,6 +82,12 @@ impl Running {
         let labels = format!("topic=\"{topic}\"");
         assert!(service.metric("pipeline_sequence_gaps_total", &labels).await.unwrap() >= 1.0);
         assert!(service.metric("pipeline_sequence_missing", &labels).await.unwrap() >= 40.0);
+        assert!(service.log().contains("records are missing: pipeline repair"), "{}", service.log());
+        // It is there again after a restart, though no record comes.
+        service.stop().await;
+        service.restart().await;
+        service.waits_for("continuity", &format!("of {topic} lacks")).await;
+        assert!(service.metric("pipeline_sequence_missing", &labels).await.unwrap() >= 40.0);
         let before = found(&self.env.cassandra().await, "users_by_id").await;
         assert_ne!(before, expected(&self.env).await, "nothing is missing");
 

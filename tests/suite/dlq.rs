@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use pipeline_tests::{TestEnv, wait};
 use serde_json::Value;
 
@@ -39,20 +40,28 @@ async fn with_letters(name: &str, count: usize) -> (TestEnv, Users) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redriven_they_arrive_once_however_often_the_command_is_broken_off() {
-    let (env, _) = with_letters("dlq_redrive", LETTERS).await;
+    let (mut env, _) = with_letters("dlq_redrive", LETTERS).await;
     let would = pipeline(&env, &["dlq", "redrive", "--dry-run"]);
     assert_eq!(would["redriven"], LETTERS);
     until_open(&env, LETTERS).await;
 
     let _processor = env.start("stream-processor").await;
+    // One record a request, one request after the other: slow enough to be broken off in the middle.
+    let slow = [("batch.num.messages", "1"), ("max.in.flight.requests.per.connection", "1")];
+    let slow: toml::Table = slow.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    env.set("kafka.properties", slow);
     let mut broken_off = env.spawn("pipeline", &["dlq", "redrive"]);
     wait::until("some arrive", SOON, async || {
         (!env.records(env.processed_topic()).await.is_empty()).then_some(())
     })
     .await;
+    assert_eq!(broken_off.try_wait().unwrap(), None, "the command ended before it was broken off");
     broken_off.kill().unwrap();
     broken_off.wait().unwrap();
-    pipeline(&env, &["dlq", "redrive"]);
+    env.set("kafka.properties", toml::Table::new());
+    let left = pipeline(&env, &["dlq", "list", "--limit", "1"])["open"].as_u64().unwrap();
+    assert!(left > 0 && left < LETTERS as u64, "{left} of {LETTERS} were left to redrive");
+    assert_eq!(pipeline(&env, &["dlq", "redrive"])["redriven"], left);
     until_arrived(&env, LETTERS).await;
     assert_eq!(pipeline(&env, &["dlq", "redrive"])["redriven"], 0);
     until_open(&env, 0).await;
@@ -107,4 +116,39 @@ async fn one_is_shown_with_its_record_and_those_of_a_kind_are_put_away() {
     let gone = env.pipeline(&["dlq", "show", list["letters"][0]["name"].as_str().unwrap()]);
     assert!(!gone.status.success());
     assert!(String::from_utf8_lossy(&gone.stderr).contains("no open dead letter"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_of_a_time_are_found_and_redriven() {
+    let (mut env, mut users) = with_letters("dlq_time", 3).await;
+    let between = wait::until("a time after the first letters", SOON, async || {
+        let letters = pipeline(&env, &["dlq", "list"])["letters"].take();
+        let times = letters.as_array()?.iter().map(|letter| letter["time"].as_str()?.parse().ok());
+        let newest: DateTime<Utc> = times.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+        (Utc::now() - newest > TimeDelta::seconds(1)).then(|| newest + TimeDelta::milliseconds(500))
+    })
+    .await;
+    env.set("stream_processor.max_record_bytes", 10_000);
+    let processor = env.start("stream-processor").await;
+    let later = ids(2);
+    users.produce(&env, &later, 2);
+    until_open(&env, 5).await;
+    processor.stop().await;
+    env.set("stream_processor.max_record_bytes", 1_000_000);
+
+    let between = between.to_rfc3339();
+    let open = |args: &[&str]| pipeline(&env, &[&["dlq", "list"], args].concat())["open"].as_u64().unwrap();
+    assert_eq!(open(&["--since", &between]), 2);
+    assert_eq!(open(&["--until", &between]), 3);
+    assert_eq!(open(&["--since", "2020-01-01T00:00:00Z", "--until", "2020-01-02T00:00:00Z"]), 0);
+    let _processor = env.start("stream-processor").await;
+    assert_eq!(pipeline(&env, &["dlq", "redrive", "--since", &between])["redriven"], 2);
+    until_arrived(&env, 2).await;
+    let arrived: Vec<String> = arrived(&env).await.into_keys().collect();
+    let mut expected: Vec<String> = later.iter().map(ToString::to_string).collect();
+    expected.sort();
+    assert_eq!(arrived, expected);
+    assert_eq!(open(&["--since", &between]), 0);
+    assert_eq!(pipeline(&env, &["dlq", "purge", "--until", &between])["purged"], 3);
+    until_open(&env, 0).await;
 }
