@@ -253,7 +253,8 @@ async fn kafka_may_run_out_of_room() {
                  place where `mount -t tmpfs` works, or set {NO_VOLUME}=1 to leave this test out"
             );
             // Past the harness, which shows what is printed only when a test fails.
-            writeln!(std::io::stderr(), "NOT TESTED, as {NO_VOLUME}=1 allows: a full volume; {reason}").unwrap();
+            writeln!(std::io::stderr(), "NOT TESTED, as {NO_VOLUME}=1 allows: a full volume; {reason}")
+                .unwrap();
             return;
         }
     };

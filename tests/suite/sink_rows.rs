@@ -9,7 +9,7 @@ use events::{schemas, wire};
 use pipeline_tests::{Service, TestEnv, servers, wait};
 use uuid::Uuid;
 
-use crate::cassandra_sink::{CREATED, Change, SOON, Users, counts, countries};
+use crate::cassandra_sink::{CREATED, Change, SOON, Users, countries, counts};
 use crate::stream_processor::Gate;
 
 const READ: Change<'static> = Change { op: "r", lsn: 10, ..CREATED };
@@ -21,10 +21,9 @@ async fn until_written(sink: &Service, records: f64) {
     .await;
 }
 
-/// How many cells of a user were set to null.
-async fn tombstones(env: &TestEnv, id: Uuid) -> i64 {
+/// How many of two cells of a user have no value.
+async fn empty_cells(env: &TestEnv, id: Uuid) -> i64 {
     let session = env.cassandra().await;
-    // A cell without a value has a write time only as long as nothing was written to it.
     let rows = session
         .query_unpaged("SELECT full_name, city FROM users_by_id WHERE id = ?", (id,))
         .await
@@ -46,7 +45,7 @@ async fn what_became_null_while_the_slot_was_lost_is_null_after_the_next_snapsho
     until_written(&sink, 50.0).await;
     let session = env.cassandra().await;
     assert_eq!(counts(&session).await, [50; 3]);
-    assert_eq!(tombstones(&env, ids[0]).await, 1, "only the city has no value");
+    assert_eq!(empty_cells(&env, ids[0]).await, 1, "only the city has no value");
     // The snapshot that the group begins with is known again after a restart, and by whoever is next.
     sink.stop().await;
     sink.restart().await;
@@ -72,7 +71,7 @@ async fn a_first_snapshot_writes_no_nulls() {
     let sink = env.start("cassandra-sink").await;
     until_written(&sink, 50.0).await;
     for id in &ids {
-        assert_eq!(tombstones(&env, *id).await, 0, "a null was written");
+        assert_eq!(empty_cells(&env, *id).await, 0, "a null was written");
     }
     drop(sink);
 }
@@ -111,7 +110,9 @@ async fn too_large_and_without_a_key_column_they_are_dead_letters() {
     let dead_topic = format!("{}.dlq", env.processed_topic());
     wait::until_equal("dead letters", SOON, 2, async || env.records(&dead_topic).await.len()).await;
     let letters = env.records(&dead_topic).await;
-    for (id, kind, words) in [(large, "too_large", "max_record_bytes is 10000"), (nameless, "null_key", "country")] {
+    for (id, kind, words) in
+        [(large, "too_large", "max_record_bytes is 10000"), (nameless, "null_key", "country")]
+    {
         let letter = letters.iter().find(|letter| letter.key == Some(id.to_string())).unwrap();
         assert_eq!(letter.headers["dlq.error.kind"], kind);
         let message = &letter.headers["dlq.error.message"];

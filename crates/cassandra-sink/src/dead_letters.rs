@@ -82,7 +82,11 @@ impl DeadLetters {
                 }
                 Err((error, _)) if dead_letter::is_too_large(&error) && kept.less().is_some() => {
                     kept = kept.less().unwrap_or(kept);
-                    tracing::warn!(topic = self.topic, ?kept, "a dead letter is too large: it is kept in part");
+                    tracing::warn!(
+                        topic = self.topic,
+                        ?kept,
+                        "a dead letter is too large: it is kept in part"
+                    );
                     continue;
                 }
                 Err((error, _)) => {

@@ -252,10 +252,7 @@ impl Seen {
     fn merged(&self) -> Self {
         let mut merged: BTreeMap<(u64, i32), Missing> = BTreeMap::new();
         for gap in &self.missing {
-            merged
-                .entry((gap.stream, gap.source))
-                .and_modify(|known| known.widen(gap))
-                .or_insert(*gap);
+            merged.entry((gap.stream, gap.source)).and_modify(|known| known.widen(gap)).or_insert(*gap);
         }
         let missing = merged.into_values().collect();
         Self { last: self.last.clone(), before: BTreeMap::new(), missing, forgotten: self.forgotten }

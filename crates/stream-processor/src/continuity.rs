@@ -123,7 +123,8 @@ impl Continuity {
 
     /// For a transaction with records of these partitions, whose ledgers are known.
     pub fn draft_known(&self, partitions: impl Iterator<Item = i32>) -> Draft {
-        let known = partitions.map(|partition| (partition, self.committed.get(&partition).cloned().unwrap_or_default()));
+        let known = partitions
+            .map(|partition| (partition, self.committed.get(&partition).cloned().unwrap_or_default()));
         Draft { ledgers: known.collect(), ..Draft::default() }
     }
 

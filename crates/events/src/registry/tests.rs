@@ -17,7 +17,8 @@ async fn registry(answers: &'static [(&'static str, &'static str, &'static str)]
             let request = String::from_utf8_lossy(&request[..length]).into_owned();
             let path = request.split(' ').nth(1).unwrap_or_default();
             let known = answers.iter().find(|(end, ..)| path.ends_with(end));
-            let (status, body) = known.map_or(("404 Not Found", "nothing here"), |(_, status, body)| (status, body));
+            let (status, body) =
+                known.map_or(("404 Not Found", "nothing here"), |(_, status, body)| (status, body));
             let length = body.len();
             let answer =
                 format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
@@ -32,12 +33,18 @@ const UP: (&str, &str, &str) = ("/config", "200 OK", r#"{"compatibilityLevel": "
 #[tokio::test]
 async fn a_schema_that_is_not_there_is_known_by_the_status() {
     let json = r#"{"error_code": 40403, "message": "Schema not found"}"#;
-    let answers: &'static [_] =
-        Box::leak(Box::new([UP, ("/ids/1", "200 OK", r#"{"schema": "\"int\""}"#), ("/ids/2", "404 Not Found", json)]));
+    let answers: &'static [_] = Box::leak(Box::new([
+        UP,
+        ("/ids/1", "200 OK", r#"{"schema": "\"int\""}"#),
+        ("/ids/2", "404 Not Found", json),
+    ]));
     let registry = registry(answers).await;
     assert_eq!(registry.schema_by_id(1).await.unwrap(), "\"int\"");
     assert!(matches!(registry.schema_by_id(2).await, Err(RegistryError::NotFound { id: 2 })));
-    assert!(matches!(registry.schema_by_id(3).await, Err(RegistryError::NotFound { id: 3 })), "a body without JSON");
+    assert!(
+        matches!(registry.schema_by_id(3).await, Err(RegistryError::NotFound { id: 3 })),
+        "a body without JSON"
+    );
 }
 
 #[tokio::test]
@@ -56,7 +63,8 @@ async fn errors_are_sorted_by_their_status() {
 
 #[tokio::test]
 async fn ids_that_no_registry_gives_are_not_asked_for() {
-    let closed = RegistryConfig { url: "http://127.0.0.1:1".parse().unwrap(), timeout: Duration::from_secs(5) };
+    let closed =
+        RegistryConfig { url: "http://127.0.0.1:1".parse().unwrap(), timeout: Duration::from_secs(5) };
     let registry = Registry::new(&closed).unwrap();
     for id in [1 << 31, u32::MAX] {
         assert!(matches!(registry.schema_by_id(id).await, Err(RegistryError::NotFound { .. })), "{id}");
