@@ -21,3 +21,4 @@ mod relay_slot;
 mod schema_evolution;
 mod stages;
 mod stream_processor;
+mod values;
