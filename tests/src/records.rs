@@ -112,32 +112,29 @@ pub fn copy(bootstrap: &str, topic: &str, records: &[Record]) {
     producer.flush(TIMEOUT).expect("delivery");
 }
 
-/// Commits the ends of a topic for a group that has no members, and leaves the metadata of its offsets as it is:
-/// that is what it returns.
-pub fn move_to_end(bootstrap: &str, group: &str, topic: &str) -> Vec<String> {
+/// Commits the ends of a topic for a group that has no members, with what `metadata` makes of partition and metadata of
+/// the offset before.
+pub fn move_to_end(bootstrap: &str, group: &str, topic: &str, mut metadata: impl FnMut(i32, &str) -> String) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .create()
         .expect("a consumer");
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("metadata");
+    let partitions = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("metadata");
     let mut list = TopicPartitionList::new();
-    for partition in metadata.topics()[0].partitions() {
+    for partition in partitions.topics()[0].partitions() {
         list.add_partition(topic, partition.id());
     }
     let committed = consumer.committed_offsets(list, TIMEOUT).expect("the group's offsets");
     let mut moved = TopicPartitionList::new();
-    let mut kept = Vec::new();
     for element in committed.elements() {
         let (_, high) = consumer.fetch_watermarks(topic, element.partition(), TIMEOUT).expect("the end");
         let mut at_end = moved.add_partition(topic, element.partition());
         at_end.set_offset(Offset::Offset(high)).expect("an offset");
-        at_end.set_metadata(element.metadata());
-        kept.push(element.metadata().to_owned());
+        at_end.set_metadata(metadata(element.partition(), element.metadata()));
     }
     consumer.commit(&moved, CommitMode::Sync).expect("a commit");
-    kept
 }
 
 /// Decodes values by the schema that each names.

@@ -8,8 +8,9 @@ use pipeline_tests::records::{self, Record};
 use pipeline_tests::{Service, TestEnv, wait};
 use serde_json::{Value, json};
 
-use crate::deletes_and_order::{expected, found, insert_known};
+use crate::deletes_and_order::insert_known;
 use crate::relay::execute;
+use crate::stages::{differing_table, end_equal};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const USERS: usize = 100;
@@ -44,24 +45,36 @@ impl Running {
         let sink = env.start("cassandra-sink").await;
         let running = Self { env, relay, processor, sink };
         running.until_equal().await;
+        // Two rows with many changes, and then in another country: a repair must know both.
+        for number in 0..20 {
+            let sql = format!("UPDATE users SET email = '{number}@example.com' OF 40 AND 41)");
+            running.execute(&[&sql]).await;
+        }
+        running.execute(&["UPDATE users SET nat = 'QQ' OF 40 AND 41)"]).await;
+        running.until_equal().await;
         running
     }
 
-    /// Waits until every table has PostgreSQL's rows.
+    /// Waits until every stage ends with PostgreSQL's rows.
     async fn until_equal(&self) {
-        let rows = expected(&self.env).await;
-        let session = self.env.cassandra().await;
-        for table in ["users_by_id", "users_by_country", "users_by_run"] {
-            wait::until_equal(table, PATIENCE, rows.clone(), async || found(&session, table).await).await;
+        end_equal(&self.env, PATIENCE).await;
+    }
+
+    /// One statement after the other, each a transaction; `OF 1 AND 3)` are the users of these numbers.
+    async fn execute(&self, statements: &[&str]) {
+        for sql in statements {
+            execute(&self.env.db, &sql.replace("OF", "WHERE id IN (SELECT id FROM known WHERE n BETWEEN"))
+                .await;
         }
     }
 
-    /// Changes of 40 users: values, parts of Cassandra's keys, and rows that go and come.
+    /// Changes of 42 users: values, parts of Cassandra's keys, and rows that go and come.
     async fn change_some(&self) {
         for sql in [
             "UPDATE users SET email = 'new@example.com' WHERE id IN (SELECT id FROM known WHERE n < 10)",
             "UPDATE users SET nat = 'YY' WHERE id IN (SELECT id FROM known WHERE n BETWEEN 10 AND 19)",
             "UPDATE users SET nat = 'ZZ' WHERE id IN (SELECT id FROM known WHERE n BETWEEN 15 AND 19)",
+            "UPDATE users SET nat = 'WW' WHERE id IN (SELECT id FROM known WHERE n BETWEEN 40 AND 41)",
             "DELETE FROM users WHERE id IN (SELECT id FROM known WHERE n BETWEEN 20 AND 29)",
             "DELETE FROM users WHERE id IN (SELECT id FROM known WHERE n BETWEEN 30 AND 39)",
             "INSERT INTO users SELECT (template).* FROM known WHERE n BETWEEN 35 AND 39",
@@ -88,8 +101,7 @@ impl Running {
         service.restart().await;
         service.waits_for("continuity", &format!("of {topic} lacks")).await;
         assert!(service.metric("pipeline_sequence_missing", &labels).await.unwrap() >= 40.0);
-        let before = found(&self.env.cassandra().await, "users_by_id").await;
-        assert_ne!(before, expected(&self.env).await, "nothing is missing");
+        assert!(differing_table(&self.env, PATIENCE).await.is_some(), "nothing is missing");
 
         // The sink commits what it has read a moment later.
         let look = wait::until("a dry run finds what is missing", PATIENCE, async || {
@@ -149,7 +161,7 @@ async fn records_that_the_processor_passes_over_raise_an_alarm_and_are_repaired(
     let before = env.records(env.raw_topic()).await.len();
     running.change_some().await;
     // Deletes have a tombstone each.
-    let wanted = before + 10 + 10 + 5 + 2 * 10 + 2 * 10 + 5;
+    let wanted = before + 10 + 10 + 5 + 2 + 2 * 10 + 2 * 10 + 5;
     wait::until_equal("records", PATIENCE, wanted, async || env.records(env.raw_topic()).await.len()).await;
     pass_over(env, env.get("stream_processor", "group"), env.raw_topic()).await;
     running.processor.restart().await;
@@ -164,7 +176,7 @@ async fn records_that_the_sink_passes_over_raise_an_alarm_and_are_repaired() {
     running.sink.stop().await;
     let before = env.records(env.processed_topic()).await.len();
     running.change_some().await;
-    let wanted = before + 10 + 10 + 5 + 2 * 10 + 2 * 10 + 5;
+    let wanted = before + 10 + 10 + 5 + 2 + 2 * 10 + 2 * 10 + 5;
     let topic = env.processed_topic();
     wait::until_equal("records", PATIENCE, wanted, async || env.records(topic).await.len()).await;
     pass_over(env, env.get("cassandra_sink", "group"), topic).await;
@@ -179,33 +191,182 @@ async fn records_that_the_sink_passes_over_raise_an_alarm_and_are_repaired() {
 async fn a_transaction_that_kafka_lost_raises_an_alarm_and_is_repaired() {
     let running = Running::start("lost").await;
     let env = &running.env;
-    running.relay.stop().await;
-    let offsets = env.get("pipeline", "offsets_topic");
-    let slot = env.get("relay", "slot");
-    let last = env.records(offsets).await.into_iter().rfind(|record| record.key.as_deref() == Some(slot));
-    let mut progress: Value = serde_json::from_slice(&last.unwrap().value.unwrap()).unwrap();
-    running.change_some().await;
-    let end: String =
-        sqlx::query_scalar("SELECT pg_current_wal_lsn()::text").fetch_one(&env.db).await.unwrap();
-    progress["commit_lsn"] = json!(end);
-    progress["end_lsn"] = json!(end);
-    let sent = progress["sent"][env.raw_topic()]["last"].as_object_mut().unwrap();
-    assert_eq!(sent.len(), 4, "{sent:?}");
-    sent.values_mut().for_each(|last| *last = json!(last.as_u64().unwrap() + 20));
-    env.produce(offsets, &[(Some(slot), Some(&serde_json::to_vec(&progress).unwrap()))]);
-    running.relay.restart().await;
-    running.relay.ready().await;
+    running.lose_from_raw(async || running.change_some().await).await;
     running.change_others().await;
-    // Of the 40, five are again as they were.
-    running.repair(&running.processor, env.raw_topic(), 35).await;
+    // Of the 42, five are again as they were.
+    running.repair(&running.processor, env.raw_topic(), 37).await;
+}
+
+/// The same of a transaction of the processor.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_of_the_processor_that_kafka_lost_raises_an_alarm_and_is_repaired() {
+    let running = Running::start("lost_by_processor").await;
+    running.lose_from_processed(async || running.change_some().await).await;
+    running.change_others().await;
+    running.repair(&running.sink, running.env.processed_topic(), 37).await;
+}
+
+/// Lost ones that are not the last of their keys: the table and the topic agree, and a row stands where it was.
+const LOST: [&str; 4] = [
+    "UPDATE users SET nat = 'YY' OF 0 AND 9)",
+    "UPDATE users SET registered_at = registered_at + '40 days'::interval OF 10 AND 14)",
+    "UPDATE users SET run_id = 'r1' OF 15 AND 19)",
+    "DELETE FROM users OF 20 AND 29)",
+];
+const LATER: [&str; 7] = [
+    "UPDATE users SET nat = 'ZZ' OF 0 AND 4)",
+    "DELETE FROM users OF 5 AND 9)",
+    "UPDATE users SET registered_at = registered_at + '40 days'::interval OF 10 AND 14)",
+    "UPDATE users SET run_id = 'r2' OF 15 AND 19)",
+    "INSERT INTO users SELECT (jsonb_populate_record(template, '{\"nat\": \"XX\"}')).* FROM known WHERE n BETWEEN 20 AND 24",
+    // Where it was, but without the document that it had.
+    "INSERT INTO users SELECT (template).* FROM known WHERE n BETWEEN 25 AND 27",
+    // In every partition.
+    "UPDATE users SET username = 'other' OF 50 AND 99)",
+];
+/// Users whose rows downstream are not right: all but the two that were deleted last.
+const TORN: u64 = 30;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_change_that_another_one_of_its_key_followed_is_repaired_in_every_table() {
+    let running = Running::start("lost_and_followed").await;
+    running.execute(&["UPDATE users SET document_name = 'CPR', document_value = '7' OF 20 AND 29)"]).await;
+    running.until_equal().await;
+    running.lose_from_raw(async || running.execute(&LOST).await).await;
+    running.execute(&LATER).await;
+    running.repair(&running.processor, running.env.raw_topic(), TORN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_of_a_change_that_the_processor_lost() {
+    let running = Running::start("lost_by_processor_and_followed").await;
+    running.execute(&["UPDATE users SET document_name = 'CPR', document_value = '7' OF 20 AND 29)"]).await;
+    running.until_equal().await;
+    running.lose_from_processed(async || running.execute(&LOST).await).await;
+    running.execute(&LATER).await;
+    running.repair(&running.sink, running.env.processed_topic(), TORN).await;
+}
+
+/// The word that a gap is repaired does not depend on the rows: there may be none in its partition, and one may be
+/// refused on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_ends_without_rows_and_with_one_that_is_refused() {
+    let env = TestEnv::new("repair_ends").await;
+    insert_known(&env, 1).await;
+    execute(&env.db, "UPDATE users SET nat = 'LEGO'").await;
+    let relay = env.start("relay").await;
+    let processor = env.start("stream-processor").await;
+    let sink = env.start("cassandra-sink").await;
+    let letters = format!("{}.dlq", env.raw_topic());
+    wait::until_equal("a dead letter", PATIENCE, 1, async || env.records(&letters).await.len()).await;
+    // Put away, it is no reason any more why its record has nothing downstream.
+    let purged = env.pipeline(&["dlq", "purge", "--all"]);
+    assert!(purged.status.success(), "{}", String::from_utf8_lossy(&purged.stderr));
+
+    let readers = [
+        (&processor, env.get("stream_processor", "group"), env.raw_topic()),
+        (&sink, env.get("cassandra_sink", "group"), env.processed_topic()),
+    ];
+    for (service, group, topic) in readers {
+        service.stop().await;
+        move_to_end(&env, group, topic, |_, metadata| {
+            let mut ledger: Value = serde_json::from_str(metadata).unwrap_or_else(|_| json!({"seen": {}}));
+            ledger["seen"]["missing"] = json!([{"stream": 7, "source": 0, "first": 2, "last": 3}]);
+            ledger.to_string()
+        })
+        .await;
+        service.restart().await;
+    }
+    let look = env.pipeline(&["--json", "repair", "--dry-run"]);
+    let look: Value = serde_json::from_slice(&look.stdout).unwrap();
+    assert_eq!(look["gaps"].as_array().unwrap().len(), 8, "{look}");
+    let repaired = env.pipeline(&["repair"]);
+    let text = String::from_utf8_lossy(&repaired.stdout).into_owned();
+    assert!(repaired.status.success(), "{text}{}", String::from_utf8_lossy(&repaired.stderr));
+    for (service, ..) in readers {
+        service.ready().await;
+    }
+    // The row has become a dead letter again, which is open.
+    assert!(env.records(&letters).await.len() >= 3, "no row was tried");
+    drop(relay);
+}
+
+impl Running {
+    /// As if Kafka had lost a transaction of the relay: the position and the numbers have moved, the records of what
+    /// happens meanwhile are not there.
+    async fn lose_from_raw(&self, happens: impl AsyncFnOnce()) {
+        let env = &self.env;
+        self.relay.stop().await;
+        let offsets = env.get("pipeline", "offsets_topic");
+        let slot = env.get("relay", "slot");
+        let last = env.records(offsets).await.into_iter().rfind(|record| record.key.as_deref() == Some(slot));
+        let mut progress: Value = serde_json::from_slice(&last.unwrap().value.unwrap()).unwrap();
+        happens().await;
+        let end: String =
+            sqlx::query_scalar("SELECT pg_current_wal_lsn()::text").fetch_one(&env.db).await.unwrap();
+        progress["commit_lsn"] = json!(end);
+        progress["end_lsn"] = json!(end);
+        let sent = progress["sent"][env.raw_topic()]["last"].as_object_mut().unwrap();
+        assert_eq!(sent.len(), 4, "{sent:?}");
+        sent.values_mut().for_each(|last| *last = json!(last.as_u64().unwrap() + 20));
+        env.produce(offsets, &[(Some(slot), Some(&serde_json::to_vec(&progress).unwrap()))]);
+        self.relay.restart().await;
+        self.relay.ready().await;
+    }
+
+    /// The same of the processor: it has read and numbered what happens meanwhile, and nothing of it is there.
+    async fn lose_from_processed(&self, happens: impl AsyncFnOnce()) {
+        let env = &self.env;
+        self.processor.stop().await;
+        happens().await;
+        // Nothing comes any more when the relay has come to what comes last.
+        let marker = "UPDATE users SET email = 'marker@example.com' OF 99 AND 99)";
+        self.execute(&[marker]).await;
+        let mut decoder = env.decoder();
+        wait::until("the last change", PATIENCE, async || {
+            for record in env.records(env.raw_topic()).await {
+                let Some(value) = record.value else { continue };
+                let fields = decoder.decode(&value).await;
+                if format!("{:?}", fields["email"]).contains("marker@") {
+                    return Some(());
+                }
+            }
+            None
+        })
+        .await;
+        let mut read: BTreeMap<i32, u64> = BTreeMap::new();
+        for record in env.records(env.raw_topic()).await {
+            let number: Sequence = record.headers["pipeline.seq"].parse().unwrap();
+            read.insert(record.partition, number.number);
+        }
+        move_to_end(env, env.get("stream_processor", "group"), env.raw_topic(), |partition, metadata| {
+            let mut ledger: Value = serde_json::from_str(metadata).unwrap();
+            ledger["seen"]["last"]["0"][1] = json!(read[&partition]);
+            let sent = ledger["sent"]["last"].as_object_mut().unwrap();
+            sent.values_mut().for_each(|last| *last = json!(last.as_u64().unwrap() + 20));
+            ledger.to_string()
+        })
+        .await;
+        self.processor.restart().await;
+        self.processor.ready().await;
+    }
 }
 
 /// Moves a group that nobody is in to the end of a topic, with what it has seen left as it is.
 async fn pass_over(env: &TestEnv, group: &str, topic: &str) {
-    let (bootstrap, group, topic) =
-        (env.get("kafka", "bootstrap_servers").to_owned(), group.to_owned(), topic.to_owned());
-    let moved = tokio::task::spawn_blocking(move || records::move_to_end(&bootstrap, &group, &topic));
-    for metadata in moved.await.unwrap() {
-        assert_ne!(Ledger::parse(&metadata), Ledger::default(), "{metadata}");
-    }
+    move_to_end(env, group, topic, |_, metadata| {
+        assert_ne!(Ledger::parse(metadata), Ledger::default(), "{metadata}");
+        metadata.to_owned()
+    })
+    .await;
+}
+
+async fn move_to_end(
+    env: &TestEnv,
+    group: &str,
+    topic: &str,
+    metadata: impl FnMut(i32, &str) -> String + Send,
+) {
+    // A thread that may block: the runtime has others.
+    tokio::task::block_in_place(|| records::move_to_end(env.kafka_bootstrap(), group, topic, metadata));
 }

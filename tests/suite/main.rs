@@ -24,3 +24,4 @@ mod schema_evolution;
 mod sink_rows;
 mod stages;
 mod stream_processor;
+mod values;

@@ -17,9 +17,19 @@ pub struct Order {
     pub table: String,
     /// The rows.
     pub rows: Vec<Row>,
-    /// What the last record says to be repaired, as the value of its header.
+    /// What is repaired with these rows, if they are the last ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repaired: Option<String>,
+    pub note: Option<Note>,
+}
+
+/// Says that a repair has ended, in a record of its own behind those of the rows: a row may turn out to be no row of
+/// the table, or become a dead letter on its way, and there may be none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The record's key, which no row has. It leads the record, a tombstone, to the partition that is repaired.
+    pub key: String,
+    /// The value of its header.
+    pub repaired: String,
 }
 
 /// One row.

@@ -5,6 +5,7 @@
 //! within the key's partition.
 
 use events::meta::Op;
+use events::repair::Note;
 
 use crate::error::RelayError;
 use crate::pgoutput::{ChangeKind, Row};
@@ -19,7 +20,6 @@ pub struct Writer {
     key: Vec<u8>,
     old_key: Vec<u8>,
     value: Vec<u8>,
-    repaired: Option<String>,
 }
 
 /// A change and the rows it is about.
@@ -51,10 +51,6 @@ pub struct Repaired<'a> {
     pub new: Option<Row<'a>>,
     /// The identity that the last record of the key had, if that was no delete.
     pub old: Option<Row<'a>>,
-    /// Its key alone.
-    pub key: Row<'a>,
-    /// What this record ends the repair of.
-    pub note: Option<&'a str>,
 }
 
 impl Published<'_> {
@@ -129,28 +125,42 @@ impl Writer {
         sink: &mut Sink,
     ) -> Result<u64, RelayError> {
         const EVERYTHING: Published<'_> = Published { coverage: None, xid: 0 };
-        self.repaired = row.note.map(str::to_owned);
         let change = |new, old| Change { kind: ChangeKind::Delete, new, old, stamp };
-        let records = match (row.new, row.old) {
+        match (row.new, row.old) {
             (Some(new), old) => {
                 let before = old.filter(|old| table.plan.identity_changed(*old, new));
                 self.put(table, Op::Update, change(new, new), before, EVERYTHING, sink)?;
-                1
+                Ok(1)
             }
             (None, Some(old)) => {
                 self.delete(table, change(old, old), EVERYTHING, sink)?;
-                2
+                Ok(2)
             }
-            // There is nothing to say but that the repair has ended.
-            (None, None) if row.note.is_some() => {
-                table.plan.write_key(row.key, &mut self.key)?;
-                self.send(table, stamp, None, sink)?;
-                1
-            }
-            (None, None) => 0,
-        };
-        self.repaired = None;
-        Ok(records)
+            (None, None) => Ok(0),
+        }
+    }
+
+    /// Writes the record that ends a repair: a tombstone of a key that no row has, which passes every service and of
+    /// which nothing is made.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn write_note(
+        &mut self,
+        table: &Active,
+        note: &Note,
+        stamp: Stamp,
+        sink: &mut Sink,
+    ) -> Result<(), RelayError> {
+        sink.send(Record {
+            table: &table.table.name,
+            topic: &table.topic,
+            key: note.key.as_bytes(),
+            value: None,
+            timestamp_ms: stamp.commit_micros.div_euclid(1000),
+            repaired: Some(&note.repaired),
+        })?;
+        Ok(())
     }
 
     fn put(
@@ -202,7 +212,7 @@ impl Writer {
             key: &self.key,
             value: op.is_some().then_some(&self.value),
             timestamp_ms: stamp.commit_micros.div_euclid(1000),
-            repaired: self.repaired.as_deref(),
+            repaired: None,
         })?;
         if let Some(op) = op {
             table.metrics.add(op);

@@ -32,8 +32,7 @@ pub async fn publish(
 ) -> Result<u64, RelayError> {
     let all: Vec<usize> = (0..table.table.columns.len()).collect();
     let mut records = 0;
-    for (index, row) in order.rows.iter().enumerate() {
-        let is_last = index + 1 == order.rows.len();
+    for row in &order.rows {
         let current = match catalog::current_values(conn, &table.table, &row.key, &all).await {
             Err(sqlx::Error::Database(error)) if is_data_exception(error.as_ref()) => {
                 tracing::warn!(table = table.name, key = row.key.join("|"), %error, "no key of the table: not repaired");
@@ -43,14 +42,12 @@ pub async fn publish(
         };
         let new = current.map(|values| Texts::of(values.iter().map(Option::as_deref)));
         let old = (!row.old.is_empty()).then(|| Texts::of(by_name(&table.table, &row.old)));
-        let key = Texts::of(by_key(&table.table, &row.key));
-        let repaired = Repaired {
-            new: new.as_ref().map(Texts::row),
-            old: old.as_ref().map(Texts::row),
-            key: key.row(),
-            note: order.repaired.as_deref().filter(|_| is_last),
-        };
+        let repaired = Repaired { new: new.as_ref().map(Texts::row), old: old.as_ref().map(Texts::row) };
         records += writer.write_repaired(table, repaired, stamp, sink)?;
+    }
+    if let Some(note) = &order.note {
+        writer.write_note(table, note, stamp, sink)?;
+        records += 1;
     }
     Ok(records)
 }
@@ -93,11 +90,4 @@ fn by_name<'v>(
 ) -> impl Iterator<Item = Option<&'v str>> {
     let identity = |column: &Column| column.identity.then(|| values.get(&column.name).map(String::as_str))?;
     table.columns.iter().map(identity)
-}
-
-fn by_key<'v>(table: &'v Table, key: &'v [String]) -> impl Iterator<Item = Option<&'v str>> {
-    (0..table.columns.len()).map(|column| {
-        let position = table.key.iter().position(|of_key| *of_key == column)?;
-        key.get(position).map(String::as_str)
-    })
 }

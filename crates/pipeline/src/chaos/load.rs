@@ -1,4 +1,5 @@
-//! Transactions in PostgreSQL, and records that nobody can read, from the beginning of the run to its end.
+//! Transactions in PostgreSQL, runs of the fetcher, and records that nobody can process, from the beginning of the run
+//! to its end.
 //!
 //! A trigger keeps the order of all changes that were committed, in a table that is not published: what the topics
 //! must have, whatever the writers were told of their transactions.
@@ -7,26 +8,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use events::wire;
-use kafka::{KafkaConfig, LoggedContext};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::util::Timeout;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
 use super::ChaosError;
+use super::fetching::Fetching;
+use super::poison::{Poisoned, Poisoner};
 use crate::config::Settings;
 
 /// Users that are changed; those that were deleted are inserted again.
 pub(super) const USERS: u32 = 500;
 /// Id of the first user; those of the others follow.
-const FIRST_ID: u128 = 0xc4a0_5000_0000_4000_8000_0000_0000_0000;
-/// What the value of a poison record has in it.
-pub(super) const POISON: &[u8] = b"poison of pipeline chaos";
+pub(super) const FIRST_ID: u128 = 0xc4a0_5000_0000_4000_8000_0000_0000_0000;
 /// Concurrent ones, so that transactions interleave in the WAL.
 const WRITERS: u64 = 2;
 /// Most changes of one transaction.
@@ -37,12 +34,10 @@ const PAUSE_MS: std::ops::Range<u64> = 5..40;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// For a connection to PostgreSQL, which may be away.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-const POISON_PAUSE_MS: std::ops::Range<u64> = 500..5_000;
-/// An id that no registry gives out.
-const UNKNOWN_SCHEMA: u32 = i32::MAX.unsigned_abs();
 
 const PREPARE: &str = "\
-INSERT INTO fetch_runs (run_id, requested, seed, page_size) VALUES ('chaos', 1, 'chaos', 1);
+INSERT INTO fetch_runs (run_id, requested, seed, page_size, status)
+    SELECT run, 1, 'chaos', 1, 'failed' FROM unnest(ARRAY['chaos', 'chaos-0', 'chaos-1', 'chaos-2']) run;
 INSERT INTO users SELECT ('{ids}' || lpad(to_hex(n), 12, '0'))::uuid, 'chaos', now(), 'DK', 'female', 'Ms', 'Åse', 'Dahl', n, 'Vej', 'Ribe',
     'Syd', 'Denmark', '6760', 1.5, 2.5, '+1:00', 'x', 'a@example.com', 'aase', '1980-01-01', '2020-01-01', '1', '2',
     NULL, NULL, 'l', 'm', 't' FROM generate_series(0, {users} - 1) n;
@@ -69,18 +64,22 @@ pub(super) struct Load {
     stop: Arc<AtomicBool>,
     counts: Arc<Counts>,
     writers: JoinSet<()>,
-    poisoner: tokio::task::JoinHandle<u64>,
+    poisoner: JoinHandle<Result<[Poisoned; 2], ChaosError>>,
+    fetching: JoinHandle<Result<u64, reqwest::Error>>,
 }
 
 /// What it did.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub(super) struct Done {
     /// Transactions whose commit was acknowledged.
     pub(super) committed: u64,
     /// Those that were refused, or whose connection broke: they are committed or not.
     pub(super) failed: u64,
-    /// Records that nobody can read, acknowledged by the broker.
-    pub(super) poison: u64,
+    /// Records that the processor can't process, and those that the sink can't write, acknowledged by the broker, by
+    /// the kind of error.
+    pub(super) poison: [Poisoned; 2],
+    /// Runs that the fetcher was asked for.
+    pub(super) runs: u64,
 }
 
 /// Inserts the users and installs the trigger. For an empty table.
@@ -99,27 +98,38 @@ fn pool(settings: &Settings) -> PgPool {
 }
 
 impl Load {
-    pub(super) fn start(settings: &Settings, seed: u64) -> Result<Self, ChaosError> {
+    /// Everything must be ready.
+    pub(super) async fn start(
+        settings: &Settings,
+        fetching: Fetching,
+        seed: u64,
+    ) -> Result<Self, ChaosError> {
+        let poisoner = Poisoner::new(settings).await?;
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
             let random = Pcg64Mcg::seed_from_u64(seed.wrapping_add(1 + writer));
             writers.spawn(write(pool(settings), random, Arc::clone(&stop), Arc::clone(&counts)));
         }
-        let producer = producer(&settings.kafka)?;
-        let (topic, stopped) = (settings.pipeline.raw_topic.clone(), Arc::clone(&stop));
         let random = Pcg64Mcg::seed_from_u64(seed.wrapping_add(1 + WRITERS));
-        let poisoner = tokio::spawn(poison(producer, topic, random, stopped));
-        Ok(Self { stop, counts, writers, poisoner })
+        let poisoner = tokio::spawn(poisoner.run(random, Arc::clone(&stop)));
+        let fetching = tokio::spawn(fetching.run(Arc::clone(&stop)));
+        Ok(Self { stop, counts, writers, poisoner, fetching })
     }
 
     /// Ends it in good order. Everything must be healed.
     pub(super) async fn finish(mut self) -> Result<Done, ChaosError> {
         self.stop.store(true, Ordering::Relaxed);
         while self.writers.join_next().await.is_some() {}
-        let poison = (&mut self.poisoner).await.map_err(ChaosError::Cancelled)?;
+        let poison = (&mut self.poisoner).await.map_err(ChaosError::Cancelled)??;
+        let runs = (&mut self.fetching).await.map_err(ChaosError::Cancelled)?.map_err(ChaosError::Client)?;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Ok(Done { committed: count(&self.counts.committed), failed: count(&self.counts.failed), poison })
+        Ok(Done {
+            committed: count(&self.counts.committed),
+            failed: count(&self.counts.failed),
+            poison,
+            runs,
+        })
     }
 }
 
@@ -150,7 +160,7 @@ async fn write(pool: PgPool, mut random: Pcg64Mcg, stop: Arc<AtomicBool>, counts
 fn change(random: &mut Pcg64Mcg) -> String {
     let user = format!("id = (SELECT id FROM known WHERE n = {})", random.random_range(0..USERS));
     let number = random.random_range(1..1_000_000);
-    match random.random_range(0..6) {
+    match random.random_range(0..10) {
         0 => format!("DELETE FROM users WHERE {user}"),
         1 => format!(
             "INSERT INTO users SELECT (template).* FROM known WHERE {user} ON CONFLICT (id) DO NOTHING"
@@ -159,53 +169,14 @@ fn change(random: &mut Pcg64Mcg) -> String {
         3 => format!(
             "UPDATE users SET registered_at = '2020-01-15'::timestamptz + {number} * '1 min'::interval WHERE {user}"
         ),
+        // Below what Cassandra's timestamps tell apart.
+        4 => format!(
+            "UPDATE users SET registered_at = date_trunc('second', registered_at) + {number} % 999 * '1 us'::interval \
+             WHERE {user}"
+        ),
+        5 => format!("UPDATE users SET run_id = 'chaos-' || {number} % 3 WHERE {user}"),
+        6 => format!("UPDATE users SET document_name = 'CPR', document_value = '{number}' WHERE {user}"),
+        7 => format!("UPDATE users SET document_name = NULL, document_value = NULL WHERE {user}"),
         _ => format!("UPDATE users SET username = 'u{number}', email = 'u{number}@example.com' WHERE {user}"),
     }
-}
-
-/// Idempotent, so that the broker has each record once however often it is sent.
-fn producer(kafka: &KafkaConfig) -> Result<FutureProducer<LoggedContext>, ChaosError> {
-    let settings = [
-        ("enable.idempotence", "true"),
-        ("partitioner", "murmur2_random"),
-        // It waits for as long as a fault lasts.
-        ("message.timeout.ms", "0"),
-    ];
-    let client = kafka.client("pipeline-chaos", &settings);
-    client.create_with_context(LoggedContext::default()).map_err(ChaosError::Poison)
-}
-
-/// Sends poison records with the keys of users until told to stop. How many the broker has acknowledged.
-async fn poison(
-    producer: FutureProducer<LoggedContext>,
-    topic: String,
-    mut random: Pcg64Mcg,
-    stop: Arc<AtomicBool>,
-) -> u64 {
-    const LOOK: Duration = Duration::from_millis(100);
-    let (mut sent, mut acknowledged) = (0, 0);
-    while !stop.load(Ordering::Relaxed) {
-        let (key, value) = poison_record(&mut random, sent);
-        sent += 1;
-        match producer.send(FutureRecord::to(&topic).key(&key).payload(&value), Timeout::Never).await {
-            Ok(_) => acknowledged += 1,
-            // A broker that starts does not know its topics yet, and the record has not left.
-            Err((error, _)) => tracing::info!(%error, "a poison record was not taken"),
-        }
-        let pause = Duration::from_millis(random.random_range(POISON_PAUSE_MS));
-        let began = tokio::time::Instant::now();
-        while began.elapsed() < pause && !stop.load(Ordering::Relaxed) {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-    acknowledged
-}
-
-/// In turn without a schema's id, and with one that does not exist.
-fn poison_record(random: &mut Pcg64Mcg, number: u64) -> (String, Vec<u8>) {
-    let mut value = if number.is_multiple_of(2) { Vec::new() } else { wire::header(UNKNOWN_SCHEMA).to_vec() };
-    value.extend_from_slice(POISON);
-    value.extend_from_slice(format!(" {number}").as_bytes());
-    let key = Uuid::from_u128(FIRST_ID + u128::from(random.random_range(0..USERS)));
-    (key.to_string(), value)
 }

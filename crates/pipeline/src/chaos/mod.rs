@@ -7,14 +7,19 @@
 //! process; ZooKeeper is Kafka's own matter.
 
 mod check;
+mod fetching;
+mod leaders;
 mod load;
 mod play;
+mod poison;
 mod proxy;
 mod report;
 mod schedule;
 mod setup;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
@@ -68,6 +73,10 @@ enum ChaosError {
     Sql { what: &'static str, source: sqlx::Error },
     #[error("poison records can't be written")]
     Poison(#[source] KafkaError),
+    #[error("the schemas of poison records can't be had or used")]
+    PoisonSchema(#[source] BoxError),
+    #[error("no HTTP client can be made")]
+    Client(#[source] reqwest::Error),
     #[error("a schema can't be had")]
     Schema(#[source] Box<SchemaFailure>),
     #[error("Cassandra's table {table} can't be read: {problem}")]
@@ -125,7 +134,9 @@ async fn carry_out(
 ) -> Result<Report, ChaosError> {
     let steps = schedule::schedule(request.seed, Duration::from_secs(60) * request.minutes);
     let running = plan.start(output, async |settings| load::prepare(settings).await).await?;
-    let load = Load::start(settings, request.seed)?;
+    let load = Load::start(settings, running.fetching(), request.seed).await?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let relays = tokio::spawn(leaders::watch(running.addresses(schedule::RELAY), Arc::clone(&ended)));
     let began = Instant::now();
     let mut player = Player::new(&running, output);
     player.play(&steps).await?;
@@ -133,9 +144,14 @@ async fn carry_out(
     let done = load.finish().await?;
     output.note("everything is healed: waiting until every stage is equal");
     let healed = Instant::now();
-    let comparison = quiet(&mut player, settings, done).await?;
+    let comparison = quiet(&mut player, settings, &done).await?;
     let caught_up = healed.elapsed();
     let waiting = unready(&running, &mut player).await?;
+    ended.store(true, Ordering::Relaxed);
+    let both = relays.await.map_err(ChaosError::Cancelled)?;
+    if both > leaders::AT_MOST {
+        player.find(schedule::RELAY, format!("two were ready at once for {:.0} s", both.as_secs_f64()));
+    }
     player.find_panics()?;
     for name in running.services.keys() {
         if running.stack.status().iter().any(|process| process.record.name == *name) {
@@ -157,7 +173,7 @@ async fn carry_out(
 }
 
 /// Compares until every stage is equal, can't become it, or the time is over.
-async fn quiet(player: &mut Player<'_>, settings: &Settings, done: Done) -> Result<Comparison, ChaosError> {
+async fn quiet(player: &mut Player<'_>, settings: &Settings, done: &Done) -> Result<Comparison, ChaosError> {
     let deadline = Instant::now() + QUIET_WITHIN;
     loop {
         player.look().await?;
@@ -173,7 +189,7 @@ async fn quiet(player: &mut Player<'_>, settings: &Settings, done: Done) -> Resu
     }
 }
 
-/// Services that are not ready although everything is: all but the one relay that stands by.
+/// Services that are not ready although everything is: all but the one relay that stands by, which must not be.
 async fn unready(running: &Running, player: &mut Player<'_>) -> Result<Vec<String>, ChaosError> {
     let deadline = Instant::now() + HEAL_WITHIN;
     loop {
@@ -181,7 +197,11 @@ async fn unready(running: &Running, player: &mut Player<'_>) -> Result<Vec<Strin
         let waiting = running.waiting().await;
         let (relays, others): (Vec<String>, Vec<String>) =
             waiting.into_iter().partition(|waiting| waiting.starts_with(schedule::RELAY));
-        let left: Vec<String> = if relays.len() == 1 { others } else { [relays, others].concat() };
+        let left: Vec<String> = match relays.len() {
+            0 => [vec!["two relays are ready".to_owned()], others].concat(),
+            1 => others,
+            _ => [relays, others].concat(),
+        };
         if left.is_empty() || Instant::now() > deadline {
             return Ok(left);
         }

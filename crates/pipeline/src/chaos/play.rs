@@ -187,7 +187,7 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    fn find(&mut self, process: &str, what: String) {
+    pub(super) fn find(&mut self, process: &str, what: String) {
         self.say(format_args!("FINDING: {process} {what}"));
         self.findings.push(self.finding(process, what));
     }

@@ -53,10 +53,11 @@ impl Report {
         }));
         self.print_faults(output);
         self.print_stages(output);
-        let Done { committed, failed, poison } = self.load;
+        let Done { committed, failed, poison, runs } = &self.load;
+        let poison: u64 = poison.iter().flat_map(|kinds| kinds.values()).sum();
         output.line(format_args!(
-            "{} faults in {:.0} s; {committed} transactions acknowledged, {failed} failed, {poison} poison records; \
-             {} users left; equal {:.1} s after the last fault",
+            "{} faults in {:.0} s; {committed} transactions acknowledged, {failed} failed, {runs} runs fetched, \
+             {poison} poison records; {} users left; equal {:.1} s after the last fault",
             self.injected(),
             self.seconds,
             self.comparison.users,

@@ -11,9 +11,11 @@ use rand_pcg::Pcg64Mcg;
 
 use super::proxy::Direction;
 
-/// Instances of each service: a standby relay, and groups of two.
+/// Instances of each service but the fetcher: a standby relay, and groups of two.
 pub(super) const INSTANCES: u8 = 2;
 pub(super) const RELAY: &str = "relay";
+/// One is enough: a run belongs to one fetcher at a time.
+pub(super) const FETCHER: &str = "fetcher";
 /// The services that share their work with those that join.
 pub(super) const GROUPS: [&str; 2] = ["stream-processor", "cassandra-sink"];
 /// Servers by the name of their process, with how long each takes to be back, in milliseconds.
@@ -96,6 +98,11 @@ impl Fault {
     }
 }
 
+/// The services and how many there are of each from the beginning.
+pub(super) fn instances() -> impl Iterator<Item = (&'static str, u8)> {
+    [(FETCHER, 1), (RELAY, INSTANCES)].into_iter().chain(GROUPS.map(|service| (service, INSTANCES)))
+}
+
 /// Name of the process of an instance of a service.
 pub(super) fn process(service: &str, number: u8) -> String {
     format!("{service}-{number}")
@@ -142,8 +149,8 @@ pub(super) fn schedule(seed: u64, within: Duration) -> Vec<Step> {
 /// Every fault of every target once, shuffled.
 fn all(random: &mut Pcg64Mcg) -> Vec<Fault> {
     let mut all = Vec::new();
-    for target in [RELAY].into_iter().chain(GROUPS) {
-        for number in 1..=INSTANCES {
+    for (target, count) in instances() {
+        for number in 1..=count {
             for kind in [Kind::Kill, Kind::Pause, Kind::Restart] {
                 all.push(Fault { target, number, kind });
             }

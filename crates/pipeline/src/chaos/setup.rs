@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use local_servers::{CommitLogSync, KafkaOutside, ServiceSpec, Stack, StackConfig, StackState, free_ports};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use service::cli::CommonArgs;
 use service::config::{Config, DEFAULT_FILE, ENV_PREFIX};
 use tokio::time::Instant;
 
 use super::ChaosError;
+use super::fetching::{Fetching, PAGE};
 use super::proxy::Link;
-use super::schedule::{GROUPS, INSTANCES, LINKS, RELAY, process};
+use super::schedule::{FETCHER, GROUPS, INSTANCES, LINKS, RELAY, instances, process};
 use crate::config::Settings;
+use crate::local::services::SIMULATOR;
 use crate::local::{self, LocalError, Root, Secrets, secrets};
 use crate::migrate;
 use crate::output::Output;
@@ -40,6 +42,7 @@ pub(super) struct Plan {
     links: Vec<(&'static str, TcpListener, u16)>,
     /// What every service gets in its environment.
     env: Vec<(String, std::ffi::OsString)>,
+    fetcher_token: SecretString,
 }
 
 /// What runs.
@@ -49,6 +52,7 @@ pub(super) struct Running {
     pub(super) links: BTreeMap<&'static str, Link>,
     /// By the name of the process; those that join later are among them.
     pub(super) services: BTreeMap<String, Service>,
+    fetcher_token: SecretString,
 }
 
 /// One of our processes.
@@ -59,7 +63,7 @@ pub(super) struct Service {
 }
 
 impl Plan {
-    /// Removes what an earlier run has left in the folder, and writes this one's configuration.
+    /// Removes what an earlier run has left in the folder, but for its logs, and writes this one's configuration.
     pub(super) fn new(root: Root, args: &CommonArgs) -> Result<Self, ChaosError> {
         refuse_overrides()?;
         if let Some(state) = StackState::load(root.path())?
@@ -68,6 +72,7 @@ impl Plan {
             let (root, pid) = (root.path().to_owned(), state.supervisor.pid);
             return Err(local_servers::Error::AlreadyRunning { root, pid }.into());
         }
+        keep_logs(&root)?;
         local::purge::remove(&root).map_err(ChaosError::Purge)?;
         let secrets = Secrets::load_or_create(&root)?;
 
@@ -121,7 +126,8 @@ impl Plan {
         for name in [secrets::POSTGRES, secrets::HMAC_KEY] {
             env.push((name.to_owned(), secrets.get(name).expose_secret().into()));
         }
-        Ok(Self { settings: Settings::load(&own)?, root, stack, links, env })
+        let fetcher_token = secrets.get(secrets::FETCHER);
+        Ok(Self { settings: Settings::load(&own)?, root, stack, links, env, fetcher_token })
     }
 
     /// Starts the servers, then `prepare`s what must be there before the services, then those.
@@ -141,8 +147,11 @@ impl Plan {
         migrate::run(&self.settings, MIGRATION_PATIENCE, &silent).await.map_err(ChaosError::Migrate)?;
         prepare(&self.settings).await?;
         output.note("starting the services");
-        let services = services(&self.env)?;
-        let running = Running { stack, links, services };
+        let [port] = free_ports()?;
+        let simulator = simulator(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let services = services(&self.env, port, &self.fetcher_token)?;
+        stack.start_service(simulator, env!("CARGO_PKG_VERSION")).await?;
+        let running = Running { stack, links, services, fetcher_token: self.fetcher_token };
         running.start_services().await?;
         Ok(running)
     }
@@ -175,6 +184,20 @@ impl Running {
     }
 }
 
+impl Running {
+    /// How to ask for a run.
+    pub(super) fn fetching(&self) -> Fetching {
+        let address = self.addresses(FETCHER).into_iter().next().unwrap_or_default();
+        Fetching { address, token: self.fetcher_token.clone() }
+    }
+
+    /// Where the instances of a service listen.
+    pub(super) fn addresses(&self, service: &str) -> Vec<String> {
+        let of_service = self.services.values().filter(|running| running.service == service);
+        of_service.map(|running| running.listen.to_string()).collect()
+    }
+}
+
 impl Service {
     pub(super) fn joins_later(&self) -> bool {
         self.spec.name == process(self.service, INSTANCES + 1)
@@ -198,14 +221,46 @@ fn addresses(postgres: u16, kafka: u16, registry: u16, cassandra: u16) -> String
     )
 }
 
+/// The logs of the run before: what it has found is looked into by running it again.
+fn keep_logs(root: &Root) -> Result<(), ChaosError> {
+    let logs = root.path().join("logs");
+    let previous = root.path().join("logs.previous");
+    if !logs.exists() {
+        return Ok(());
+    }
+    if previous.exists() {
+        fs::remove_dir_all(&previous).map_err(LocalError::file("remove", &previous))?;
+    }
+    fs::rename(&logs, &previous).map_err(LocalError::file("rename", &logs))?;
+    Ok(())
+}
+
+/// The API of the run.
+fn simulator(listen: SocketAddr) -> Result<ServiceSpec, ChaosError> {
+    let ready = format!("{}?results=1", api(listen.port()));
+    let mut spec = local::services::spec(&local::services::programs()?, SIMULATOR, listen, ready)?;
+    spec.args = vec!["--listen".into(), listen.to_string().into()];
+    Ok(spec)
+}
+
+fn api(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/api/1.4/")
+}
+
 /// Every instance with its own port; those that join later, too.
-fn services(env: &[(String, std::ffi::OsString)]) -> Result<BTreeMap<String, Service>, ChaosError> {
+fn services(
+    env: &[(String, std::ffi::OsString)],
+    simulator: u16,
+    fetcher_token: &SecretString,
+) -> Result<BTreeMap<String, Service>, ChaosError> {
     let folder = local::services::programs()?;
     let mut services = BTreeMap::new();
-    let instances = [(RELAY, INSTANCES)].into_iter().chain(GROUPS.map(|service| (service, INSTANCES + 1)));
-    let all = instances.flat_map(|(service, count)| (1..=count).map(move |number| (service, number)));
+    let all = instances().flat_map(|(service, count)| {
+        let last = if GROUPS.contains(&service) { count + 1 } else { count };
+        (1..=last).map(move |number| (service, number))
+    });
     // The servers listen already, so that theirs are not among them.
-    for ((service, number), port) in all.zip(free_ports::<8>()?) {
+    for ((service, number), port) in all.zip(free_ports::<9>()?) {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut spec = local::services::spec(&folder, service, listen, String::new())?;
         spec.name = process(service, number);
@@ -218,6 +273,13 @@ fn services(env: &[(String, std::ffi::OsString)]) -> Result<BTreeMap<String, Ser
         if service == "stream-processor" {
             // Its default, the name of the host, is the same for all of them here.
             spec.env.push((format!("{ENV_PREFIX}{section}__INSTANCE"), spec.name.clone().into()));
+        }
+        if service == FETCHER {
+            spec.env.push((secrets::FETCHER.to_owned(), fetcher_token.expose_secret().into()));
+            let own = [("API_URL", api(simulator)), ("PAGE_SIZE", PAGE.to_string())];
+            let own =
+                own.into_iter().chain([("GZIP", "false".to_owned()), ("USERS_PER_WINDOW", "0".to_owned())]);
+            spec.env.extend(own.map(|(key, value)| (format!("{ENV_PREFIX}{section}__{key}"), value.into())));
         }
         services.insert(spec.name.clone(), Service { service, spec, listen });
     }
@@ -240,5 +302,26 @@ async fn ready(services: Vec<&Service>) -> Result<(), ChaosError> {
             return Err(ChaosError::NotReady(states.join(", ")));
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logs_of_the_run_before_are_kept_until_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path()).unwrap();
+        let logs = folder.path().join("logs");
+        keep_logs(&root).unwrap();
+        for run in ["first", "second"] {
+            fs::create_dir(&logs).unwrap();
+            fs::write(logs.join("relay-1.log"), run).unwrap();
+            keep_logs(&root).unwrap();
+            assert!(!logs.exists());
+            let kept = fs::read_to_string(folder.path().join("logs.previous/relay-1.log")).unwrap();
+            assert_eq!(kept, run);
+        }
     }
 }

@@ -40,14 +40,16 @@ pub(crate) fn resolved(kafka: &KafkaConfig, topic: &str) -> Result<HashSet<Posit
     Ok(resolved)
 }
 
-/// The keys of a topic's open dead letters. Blocks.
-pub(crate) fn open_keys(kafka: &KafkaConfig, topic: &str) -> Result<HashSet<String>, TopicError> {
-    let mut keys = HashSet::new();
+/// Where the records are that a topic's open dead letters are about. Blocks.
+pub(crate) fn open_sources(kafka: &KafkaConfig, topic: &str) -> Result<HashSet<Position>, TopicError> {
+    let mut sources = HashSet::new();
     each_open(kafka, topic, &Filter::default(), |letter, _| {
-        keys.insert(letter.key_text());
+        if let (Some(partition), Some(offset)) = (letter.source_partition, letter.source_offset) {
+            sources.insert(Position { partition, offset });
+        }
         Ok::<(), TopicError>(())
     })?;
-    Ok(keys)
+    Ok(sources)
 }
 
 /// Hands `take` every open letter of a topic that the filter takes, with its record. Blocks.

@@ -15,7 +15,7 @@ pub(crate) const POSTGRES: &str = "PIPELINE__POSTGRES__PASSWORD";
 /// Password of PostgreSQL's superuser, with which `pipeline migrate` makes that role.
 pub(crate) const POSTGRES_ADMIN: &str = "PIPELINE__PIPELINE__POSTGRES_ADMIN_PASSWORD";
 /// What `POST /runs` must present.
-pub(super) const FETCHER: &str = "PIPELINE__FETCHER__TOKEN";
+pub(crate) const FETCHER: &str = "PIPELINE__FETCHER__TOKEN";
 /// Key of the PII rule `hmac`.
 pub(crate) const HMAC_KEY: &str = "PIPELINE__STREAM_PROCESSOR__HMAC_KEY";
 /// Password of Airflow's user `admin`.

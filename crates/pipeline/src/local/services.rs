@@ -12,7 +12,7 @@ use super::{LocalError, Manifest, Source};
 use crate::config::Settings;
 
 /// Name of the simulator's process.
-const SIMULATOR: &str = "randomuser-sim";
+pub(crate) const SIMULATOR: &str = "randomuser-sim";
 
 /// What to start, in no particular order: each waits for what it needs. The simulator only if it is the source.
 pub(super) fn specs(

@@ -1,13 +1,16 @@
 //! `pipeline repair`: what readers miss, published once more from PostgreSQL.
 //!
 //! A reader that misses numbers ([`kafka::sequence`]) has them in the metadata of its committed offset. The rows that
-//! they may have been about are those of the records that are there after all ([`records`]) and those where two
-//! neighbouring stages differ. The relay is asked for them by messages in the WAL ([`events::repair`]), so that they
-//! have a place in the order of all changes; the last record of each gap says that it is repaired.
+//! they may have been about are those of the records that are there after all ([`records`]), those where two
+//! neighbouring stages differ, and those whose changes do not follow from one another ([`state`]): there the change
+//! that is missing was followed by another one. The relay is asked for them by messages in the WAL
+//! ([`events::repair`]), so that they have a place in the order of all changes; a record of its own behind them says
+//! that the gap is repaired.
 
 mod gaps;
 mod orders;
 mod records;
+mod state;
 mod table;
 
 use std::collections::{BTreeSet, HashSet};
@@ -20,7 +23,7 @@ use service::BoxError;
 use tokio::runtime::Handle;
 
 use crate::config::Settings;
-use crate::dlq;
+use crate::dlq::{self, Position};
 use crate::output::{Output, table as columns};
 use gaps::Gap;
 use records::{Reader, Records};
@@ -36,14 +39,14 @@ struct Plan {
     passed: u64,
     /// Keys of the rows to publish.
     keys: BTreeSet<String>,
+    /// Key of the record that says that it is repaired.
+    note_key: String,
 }
 
 /// What the stages have.
 struct Stages {
     raw: Records,
     processed: Records,
-    /// Keys whose records the processor could not process: nothing of them is missing.
-    set_aside: HashSet<String>,
 }
 
 /// Repairs what is missing, or says what would be, and waits until no reader misses it any more. Whether nothing is
@@ -64,11 +67,12 @@ pub async fn run(
         return Ok(true);
     }
     let mut source = Source::connect(settings).await?;
-    let raw = scan(settings, &settings.pipeline.raw_topic, &found).await?;
-    let processed = scan(settings, &settings.pipeline.processed_topic, &found).await?;
+    // Of what the processor could not process nothing is missing.
     let (kafka, letters) = (settings.kafka.clone(), dead_letter::topic(&settings.pipeline.raw_topic));
-    let set_aside = tokio::task::spawn_blocking(move || dlq::open_keys(&kafka, &letters)).await??;
-    let stages = Stages { raw, processed, set_aside };
+    let set_aside = tokio::task::spawn_blocking(move || dlq::open_sources(&kafka, &letters)).await??;
+    let raw = scan(settings, &settings.pipeline.raw_topic, &found, set_aside).await?;
+    let processed = scan(settings, &settings.pipeline.processed_topic, &found, HashSet::new()).await?;
+    let stages = Stages { raw, processed };
     let mut plans = Vec::new();
     for gap in found {
         plans.push(plan(settings, gap, &stages, &mut source).await?);
@@ -89,35 +93,38 @@ pub async fn run(
     Ok(left == 0)
 }
 
-async fn scan(settings: &Settings, topic: &str, gaps: &[Gap]) -> Result<Records, BoxError> {
+async fn scan(
+    settings: &Settings,
+    topic: &str,
+    gaps: &[Gap],
+    set_aside: HashSet<Position>,
+) -> Result<Records, BoxError> {
     let reader = Reader {
         kafka: settings.kafka.clone(),
         registry: Registry::new(&settings.registry)?,
         runtime: Handle::current(),
         topic: topic.to_owned(),
         gaps: gaps.to_vec(),
+        set_aside,
     };
     Ok(tokio::task::spawn_blocking(move || reader.read()).await??)
 }
 
 /// Which rows a gap may be about.
 async fn plan(settings: &Settings, gap: Gap, stages: &Stages, source: &mut Source) -> Result<Plan, BoxError> {
-    let Stages { raw, processed, set_aside } = stages;
+    let Stages { raw, processed } = stages;
     let own = if gap.topic == settings.pipeline.raw_topic { raw } else { processed };
     let (passed, mut keys) = own.passed(&gap);
     if passed < gap.missing.count() {
         let of_gap = |key: &str| own.partition_of(key) == gap.partition;
         keys.extend(source.differing(raw, of_gap).await?);
+        keys.extend(own.torn().filter(|key| of_gap(key)).map(str::to_owned));
         if gap.topic == settings.pipeline.processed_topic {
-            let ahead = raw.ahead_of(processed).filter(|key| of_gap(key) && !set_aside.contains(*key));
-            keys.extend(ahead.map(str::to_owned));
+            keys.extend(raw.ahead_of(processed).filter(|key| of_gap(key)).map(str::to_owned));
         }
     }
-    if keys.is_empty() {
-        // Something must carry the word that it is repaired.
-        keys.extend(own.any_key(gap.partition).map(str::to_owned));
-    }
-    Ok(Plan { gap, passed, keys })
+    let note_key = own.key_of_nobody(gap.partition);
+    Ok(Plan { gap, passed, keys, note_key })
 }
 
 /// How many gaps are left after the time.

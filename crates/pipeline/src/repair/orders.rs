@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use events::repair::{Order, PREFIX, Row};
+use events::repair::{Note, Order, PREFIX, Row};
 use service::BoxError;
 
 use super::Plan;
@@ -23,11 +23,9 @@ pub(super) async fn send(source: &mut Source, plan: &Plan, raw: &Records) -> Res
     let mut transaction = sqlx::Connection::begin(&mut source.connection).await?;
     for (index, rows) in messages.into_iter().enumerate() {
         let repaired = plan.gap.missing.repaired(&plan.gap.topic, plan.gap.partition);
-        let order = Order {
-            table: source.table.clone(),
-            rows: rows.to_vec(),
-            repaired: (index == last).then_some(repaired),
-        };
+        let note = Note { key: plan.note_key.clone(), repaired };
+        let order =
+            Order { table: source.table.clone(), rows: rows.to_vec(), note: (index == last).then_some(note) };
         sqlx::query("SELECT pg_logical_emit_message(true, $1, $2)")
             .bind(PREFIX)
             .bind(serde_json::to_string(&order)?)
@@ -43,7 +41,7 @@ pub(super) async fn send(source: &mut Source, plan: &Plan, raw: &Records) -> Res
 fn rounds(source: &Source, keys: &BTreeSet<String>, raw: &Records) -> Vec<Vec<Row>> {
     let mut rounds: Vec<Vec<Row>> = Vec::new();
     for key in keys {
-        let states = raw.latest(key).into_iter().flat_map(|latest| latest.states());
+        let states = raw.state(key).into_iter().flat_map(|state| state.identities());
         let distinct: BTreeSet<Texts> = states.map(|fields| source.identity(fields)).collect();
         let states = if distinct.is_empty() { vec![Texts::new()] } else { distinct.into_iter().collect() };
         for (round, old) in states.into_iter().enumerate() {

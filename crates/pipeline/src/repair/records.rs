@@ -1,24 +1,23 @@
 //! What a topic has of the partitions that a repair is about, folded by key.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use events::cache::{CacheError, SchemaCache};
-use events::meta::Op;
 use events::{Registry, wire};
 use kafka::sequence::{self, Missing};
 use kafka::{KafkaConfig, partitioner};
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
 use serde_avro_fast::Schema;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::gaps::Gap;
+use super::state::{Change, Fields, State};
+use crate::dlq::Position;
 use crate::topic::{TopicError, read_to_end};
-
-/// A record's fields by their names.
-pub(super) type Fields = Map<String, Value>;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordsError {
@@ -35,30 +34,28 @@ pub(super) struct Reader {
     pub(super) runtime: Handle,
     pub(super) topic: String,
     pub(super) gaps: Vec<Gap>,
+    /// Where the records are that are open dead letters.
+    pub(super) set_aside: HashSet<Position>,
+}
+
+/// How values of one schema are read.
+struct Writer {
+    schema: Schema,
+    /// What `__before` has: the fields that say where a row is downstream.
+    identity: Vec<String>,
 }
 
 /// A topic's records. Needs memory for every key.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     partitions: i32,
-    latest: HashMap<String, Latest>,
+    states: HashMap<String, State>,
     /// Numbers in the topic that a reader misses, and their keys.
     passed: Vec<(i32, sequence::Sequence, Option<String>)>,
 }
 
-/// What a topic says of a key.
-#[derive(Debug, Default)]
-pub(super) struct Latest {
-    lsn: i64,
-    /// The last value; `None` if it was a delete.
-    pub(super) fields: Option<Fields>,
-    /// The values of every record, as far as they differ in what identifies the row downstream: those before the
-    /// last one, oldest first.
-    pub(super) earlier: Vec<Fields>,
-}
-
-/// States of one row that are remembered.
-const MAX_EARLIER: usize = 16;
+/// Keys that are tried for one that leads to a partition.
+const KEYS_TRIED: u128 = 1_000_000;
 
 impl Reader {
     /// Reads to the present end. Blocks.
@@ -77,7 +74,7 @@ impl Reader {
     fn take(
         &self,
         record: &BorrowedMessage<'_>,
-        schemas: &mut SchemaCache<Schema>,
+        schemas: &mut SchemaCache<Writer>,
         records: &mut Records,
     ) -> Result<(), RecordsError> {
         let key = record.key().map(|key| String::from_utf8_lossy(key).into_owned());
@@ -91,9 +88,11 @@ impl Reader {
         }
         // A tombstone only repeats the delete before it. What can't be decoded is in the dead-letter topic.
         if let (Some(key), Some(value)) = (key, record.payload())
-            && let Some(fields) = self.decode(value, schemas)?
+            && let Some((fields, writer)) = self.decode(value, schemas)?
         {
-            records.latest.entry(key).or_default().take(fields);
+            let set_aside = self.set_aside.contains(&Position::of(record));
+            let change = Change { fields, identity: &writer.identity, set_aside };
+            records.states.entry(key).or_default().take(change);
         }
         Ok(())
     }
@@ -101,13 +100,13 @@ impl Reader {
     fn decode(
         &self,
         value: &[u8],
-        schemas: &mut SchemaCache<Schema>,
-    ) -> Result<Option<Fields>, RecordsError> {
+        schemas: &mut SchemaCache<Writer>,
+    ) -> Result<Option<(Fields, Arc<Writer>)>, RecordsError> {
         let Ok((id, datum)) = wire::split(value) else { return Ok(None) };
-        let schema = match schemas.get(id) {
+        let writer = match schemas.get(id) {
             Some(known) => Arc::clone(known),
-            None => match self.runtime.block_on(schemas.fetch(id, |text| text.parse::<Schema>())) {
-                Ok(schema) => schema,
+            None => match self.runtime.block_on(schemas.fetch(id, Writer::new)) {
+                Ok(writer) => writer,
                 Err(CacheError::Registry(error)) if error.is_transient() => {
                     let source = Box::new(CacheError::Registry(error));
                     return Err(RecordsError::Registry { topic: self.topic.clone(), source });
@@ -115,33 +114,32 @@ impl Reader {
                 Err(CacheError::Registry(_) | CacheError::Unusable { .. }) => return Ok(None),
             },
         };
-        Ok(serde_avro_fast::from_datum_slice(datum, &schema).ok())
+        let fields = serde_avro_fast::from_datum_slice(datum, &writer.schema).ok();
+        Ok(fields.map(|fields| (fields, writer)))
     }
+}
+
+impl Writer {
+    fn new(schema: &str) -> Result<Self, serde_avro_fast::schema::SchemaError> {
+        let json: Value = serde_json::from_str(schema).unwrap_or_default();
+        Ok(Self { schema: schema.parse()?, identity: identity(&json).unwrap_or_default() })
+    }
+}
+
+/// The fields of the record that `__before` is, if it is not null.
+fn identity(schema: &Value) -> Option<Vec<String>> {
+    let name = |field: &Value| Some(field.get("name")?.as_str()?.to_owned());
+    let fields = schema.get("fields")?.as_array()?;
+    let before = fields.iter().find(|field| field["name"] == "__before")?.get("type")?;
+    let branches = before.as_array().map_or(std::slice::from_ref(before), Vec::as_slice);
+    let fields = branches.iter().find_map(|branch| branch.get("fields"))?.as_array()?;
+    fields.iter().map(name).collect()
 }
 
 fn partitions(kafka: &KafkaConfig, topic: &str) -> Result<i32, TopicError> {
     let failed = |source| TopicError::Kafka { topic: topic.to_owned(), source };
     let count = crate::topic::partitions(kafka, "pipeline-repair", topic).map_err(failed)?;
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
-}
-
-impl Latest {
-    fn take(&mut self, fields: Fields) {
-        self.lsn = fields.get("__lsn").and_then(Value::as_i64).unwrap_or_default();
-        let is_delete = fields.get("__op").and_then(Value::as_str) == Some(Op::Delete.as_str());
-        let last = self.fields.replace(fields);
-        if let Some(last) = last.filter(|_| self.earlier.len() < MAX_EARLIER) {
-            self.earlier.push(last);
-        }
-        if is_delete {
-            self.fields = None;
-        }
-    }
-
-    /// Every state that a reader may have made something of.
-    pub(super) fn states(&self) -> impl Iterator<Item = &Fields> {
-        self.earlier.iter().chain(&self.fields)
-    }
 }
 
 impl Records {
@@ -158,19 +156,27 @@ impl Records {
     }
 
     /// What is known of a key.
-    pub(super) fn latest(&self, key: &str) -> Option<&Latest> {
-        self.latest.get(key)
+    pub(super) fn state(&self, key: &str) -> Option<&State> {
+        self.states.get(key)
     }
 
     /// Every key whose row is there.
     pub(super) fn living(&self) -> impl Iterator<Item = &str> {
-        self.latest.iter().filter(|(_, latest)| latest.fields.is_some()).map(|(key, _)| key.as_str())
+        self.keys(|_, state| state.fields.is_some())
     }
 
     /// The keys that have a later change here than there.
     pub(super) fn ahead_of<'r>(&'r self, there: &'r Self) -> impl Iterator<Item = &'r str> {
-        let ahead = |key: &str, lsn| there.latest.get(key).is_none_or(|there| there.lsn < lsn);
-        self.latest.iter().filter(move |(key, here)| ahead(key, here.lsn)).map(|(key, _)| key.as_str())
+        self.keys(|key, here| here.is_ahead_of(there.states.get(key)))
+    }
+
+    /// The keys of which a change is missing between others.
+    pub(super) fn torn(&self) -> impl Iterator<Item = &str> {
+        self.keys(|_, state| state.is_torn())
+    }
+
+    fn keys<'r>(&'r self, takes: impl Fn(&str, &State) -> bool + 'r) -> impl Iterator<Item = &'r str> {
+        self.states.iter().filter(move |(key, state)| takes(key, state)).map(|(key, _)| key.as_str())
     }
 
     /// The partition of a key.
@@ -178,9 +184,10 @@ impl Records {
         partitioner::partition(key.as_bytes(), self.partitions)
     }
 
-    /// A key of a partition.
-    pub(super) fn any_key(&self, partition: i32) -> Option<&str> {
-        self.latest.keys().map(String::as_str).find(|key| self.partition_of(key) == partition)
+    /// A key that no row has and that leads to a partition: a UUID of no version.
+    pub(super) fn key_of_nobody(&self, partition: i32) -> String {
+        let mut keys = (0..KEYS_TRIED).map(|number| Uuid::from_u128(number).to_string());
+        keys.find(|key| self.partition_of(key) == partition).unwrap_or_default()
     }
 }
 
@@ -191,3 +198,24 @@ pub(super) fn key_values(key: &str) -> Vec<String> {
 
 /// Fields by name as text, see [`super::table::text`].
 pub(super) type Texts = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_is_what_the_schema_keeps_from_before() {
+        let processed = serde_json::from_str(events::schemas::USERS_PROCESSED).unwrap();
+        let wanted = ["run_id", "country", "registered_at", "registered_month", "bucket"];
+        assert_eq!(identity(&processed).unwrap(), wanted);
+        assert_eq!(identity(&serde_json::json!({"fields": [{"name": "id", "type": "string"}]})), None);
+    }
+
+    #[test]
+    fn every_partition_has_a_key_of_nobody() {
+        let records = Records { partitions: 500, ..Records::default() };
+        for partition in 0..500 {
+            assert_eq!(records.partition_of(&records.key_of_nobody(partition)), partition);
+        }
+    }
+}

@@ -9,7 +9,8 @@ use service::BoxError;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
-use super::records::{Fields, Records, Texts};
+use super::records::{Records, Texts};
+use super::state::Fields;
 use crate::config::Settings;
 
 /// Published columns, whether they are of the replica identity, and their place in the primary key.
@@ -110,7 +111,7 @@ impl Source {
                 continue;
             }
             gone.remove(&key);
-            let last = topic.latest(&key).and_then(|latest| latest.fields.as_ref());
+            let last = topic.state(&key).and_then(|state| state.fields.as_ref());
             let same = |fields: &Fields| {
                 self.columns.iter().zip(values).all(|(column, value)| {
                     column.kind.same(fields.get(&column.name).unwrap_or(&Value::Null), value.as_deref())

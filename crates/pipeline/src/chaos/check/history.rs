@@ -13,66 +13,54 @@ use uuid::Uuid;
 
 use super::{Differences, Ops, Stage, State, States, last_ops};
 use crate::chaos::ChaosError;
-use crate::chaos::load::POISON;
+use crate::chaos::poison::MARK;
 use crate::dlq::Position;
 use crate::stamp::Stamps;
 use crate::topic::read_to_end;
 
 const CLIENT: &str = "pipeline-chaos";
-const MICROS_OF_A_MILLI: i64 = 1_000;
 
 /// One change, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
-    op: u8,
-    lsn: i64,
+    pub(super) op: u8,
+    pub(super) lsn: i64,
     /// `None` after a delete.
-    state: Option<State>,
+    pub(super) state: Option<State>,
 }
 
-/// A value of `users.raw`.
+/// A value of either topic. They differ in the name of the country.
 #[derive(Deserialize)]
-pub(super) struct Raw {
-    nat: String,
+pub(super) struct Value {
+    run_id: String,
+    /// Of `users.processed`.
+    country: Option<String>,
+    /// Of `users.raw`, whose column `country` has the name of the country.
+    nat: Option<String>,
     /// In microseconds since the epoch.
     registered_at: i64,
     email: Option<String>,
+    username: Option<String>,
+    document_name: Option<String>,
+    document_value: Option<String>,
     #[serde(rename = "__op")]
     op: String,
     #[serde(rename = "__lsn")]
     lsn: i64,
 }
 
-/// A value of `users.processed`.
-#[derive(Deserialize)]
-pub(super) struct Processed {
-    country: String,
-    /// In microseconds since the epoch.
-    registered_at: i64,
-    email: Option<String>,
-    #[serde(rename = "__op")]
-    op: String,
-    #[serde(rename = "__lsn")]
-    lsn: i64,
-}
-
-impl Change {
-    fn new(op: &str, lsn: i64, country: String, registered_at: i64, email: Option<String>) -> Self {
-        let state =
-            (op != Op::Delete.as_str()).then_some((country, registered_at / MICROS_OF_A_MILLI, email));
-        Self { op: op.as_bytes().first().copied().unwrap_or(b'?'), lsn, state }
-    }
-}
-
-impl From<Raw> for Change {
-    fn from(value: Raw) -> Self {
-        Self::new(&value.op, value.lsn, value.nat, value.registered_at, value.email)
-    }
-}
-
-impl From<Processed> for Change {
-    fn from(value: Processed) -> Self {
-        Self::new(&value.op, value.lsn, value.country, value.registered_at, value.email)
+impl From<Value> for Change {
+    fn from(value: Value) -> Self {
+        let state = (value.op != Op::Delete.as_str()).then(|| State {
+            run_id: value.run_id,
+            country: value.nat.or(value.country).unwrap_or_default(),
+            registered_at: value.registered_at,
+            email: value.email,
+            username: value.username,
+            document_name: value.document_name,
+            document_value: value.document_value,
+        });
+        Self { op: value.op.as_bytes().first().copied().unwrap_or(b'?'), lsn: value.lsn, state }
     }
 }
 
@@ -87,6 +75,11 @@ pub(super) struct History {
 }
 
 impl History {
+    pub(super) fn add(&mut self, change: Change) {
+        self.changes.push((change.lsn, change.op));
+        self.last = change.state;
+    }
+
     /// By LSN, each once.
     fn distinct(&self) -> BTreeMap<i64, u8> {
         self.changes.iter().copied().collect()
@@ -124,16 +117,13 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Reads a topic, on a thread of its own.
-    pub(super) async fn read<V>(self, topic: &str) -> Result<Histories, ChaosError>
-    where
-        V: for<'v> Deserialize<'v> + Into<Change>,
-    {
+    pub(super) async fn read(self, topic: &str) -> Result<Histories, ChaosError> {
         let topic = topic.to_owned();
         let read = move || {
             let mut stamps = Stamps::new(self.registry, self.runtime);
             let mut histories = Histories::default();
             read_to_end(&self.kafka, CLIENT, &topic, None, |record| {
-                take::<V>(record, &mut stamps, &mut histories)
+                take(record, &mut stamps, &mut histories)
             })?;
             Ok(histories)
         };
@@ -141,14 +131,11 @@ impl Reader {
     }
 }
 
-fn take<V>(
+fn take(
     record: &BorrowedMessage<'_>,
     stamps: &mut Stamps,
     histories: &mut Histories,
-) -> Result<(), ChaosError>
-where
-    V: for<'v> Deserialize<'v> + Into<Change>,
-{
+) -> Result<(), ChaosError> {
     let key = record.key().and_then(|key| Uuid::try_parse_ascii(key).ok());
     let value = record.payload();
     if value.is_some_and(is_poison) {
@@ -163,21 +150,16 @@ where
         histories.by_key.entry(key).or_default().tombstones += 1;
         return Ok(());
     };
-    match stamps.read_as::<V>(value).map_err(ChaosError::Schema)? {
+    match stamps.read_as::<Value>(value).map_err(ChaosError::Schema)? {
         None => histories.foreign.push(Position::of(record)),
-        Some(value) => {
-            let change: Change = value.into();
-            let history = histories.by_key.entry(key).or_default();
-            history.changes.push((change.lsn, change.op));
-            history.last = change.state;
-        }
+        Some(value) => histories.by_key.entry(key).or_default().add(value.into()),
     }
     Ok(())
 }
 
 /// Whether our own foreign producer made this value.
 pub(super) fn is_poison(value: &[u8]) -> bool {
-    value.windows(POISON.len()).any(|window| window == POISON)
+    value.windows(MARK.len()).any(|window| window == MARK.as_bytes())
 }
 
 /// A topic against the changes that PostgreSQL committed and the rows that it has.
