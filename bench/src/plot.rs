@@ -42,7 +42,7 @@ pub(crate) fn svg(report: &Report) -> Option<String> {
     let longest = measured.iter().map(|contender| contender.name.chars().count()).max()?;
     let names = MARGIN + longest as f64 * CHARACTER;
     let width = (WIDTH - MARGIN - names) / panels.len() as f64;
-    let height = HEAD + ROW * measured.len() as f64 + MARGIN;
+    let height = HEAD + ROW * measured.len() as f64 - (ROW - BAR) + MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
          role=\"img\">\n<title>{title}</title>\n<style>{STYLE}</style>\n\
@@ -73,11 +73,12 @@ fn panel(svg: &mut String, measured: &[&Measured], metric: &str, left: f64, widt
     let spreads: Vec<Option<Spread>> = measured.iter().map(|contender| contender.spread(metric)).collect();
     let most = spreads.iter().flatten().map(|spread| spread.max).fold(f64::MIN_POSITIVE, f64::max);
     let x = |value: f64| left + value / most * (width - VALUE);
-    let better = if more_is_better(metric) { "more is better" } else { "less is better" };
+    // An arrow, as four panels leave no room for words.
+    let better = if more_is_better(metric) { "↑ better" } else { "↓ better" };
     let bottom = HEAD + ROW * measured.len() as f64 - (ROW - BAR) + 6.0;
     let _ = writeln!(
         svg,
-        "<text x=\"{left:.1}\" y=\"{:.1}\"><tspan class=\"panel\">{}</tspan><tspan class=\"hint\">  {better}</tspan></text>\n\
+        "<text x=\"{left:.1}\" y=\"{:.1}\"><tspan class=\"panel\">{}</tspan><tspan class=\"hint\" dx=\"7\">{better}</tspan></text>\n\
          <line class=\"axis\" x1=\"{left:.1}\" y1=\"{:.1}\" x2=\"{left:.1}\" y2=\"{bottom:.1}\"/>",
         HEAD - 14.0,
         escaped(metric),

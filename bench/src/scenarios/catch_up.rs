@@ -58,15 +58,13 @@ impl Scenario for CatchUp {
         ]
     }
 
-    fn contenders(&self, world: &World) -> Vec<Contender> {
-        let mut all = vec![
-            Contender::Relay,
-            Contender::Debezium(Tuning::Default),
-            Contender::Debezium(Tuning::Tuned),
-            Contender::Recvlogical,
-        ];
-        all.retain(|contender| !(world.quick && *contender == Contender::Debezium(Tuning::Default)));
-        all
+    fn contenders(&self, _: &World) -> Vec<Contender> {
+        let debezium = [Tuning::Default, Tuning::Tuned].map(Contender::Debezium);
+        [Contender::Relay].into_iter().chain(debezium).chain([Contender::Recvlogical]).collect()
+    }
+
+    fn is_long(&self, contender: Contender) -> bool {
+        contender == Contender::Debezium(Tuning::Default)
     }
 
     fn is_ours(&self, contender: Contender) -> bool {

@@ -24,8 +24,9 @@ use crate::world::World;
 /// What is not counted at the beginning.
 const WARM_UP: Duration = Duration::from_secs(10);
 
-/// Half a minute of them.
+/// Half a minute of them, and in the short form.
 const STAGED: usize = 30_000;
+const QUICK_STAGED: usize = 15_000;
 
 /// How long records may take to arrive after the last commit.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,6 +72,10 @@ impl Scenario for Latency {
         matches!(contender, Contender::Relay)
     }
 
+    fn warms_up(&self, world: &World, _: Contender, _: bool) -> bool {
+        world.warms_up
+    }
+
     fn settings(&self, contender: Contender) -> String {
         match contender {
             Contender::Relay => RELAY.to_owned(),
@@ -80,7 +85,7 @@ impl Scenario for Latency {
 
     async fn sample(&self, world: &World, contender: Contender) -> Result<Sample> {
         let env = Box::pin(TestEnv::on(world.stack, "latency")).await;
-        let rows = world.stage(&env, STAGED).await?;
+        let rows = world.stage(&env, if world.quick { QUICK_STAGED } else { STAGED }).await?;
         let sample = match contender {
             Contender::Relay => {
                 let relay = env.start("relay").await;

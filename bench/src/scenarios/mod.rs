@@ -69,8 +69,13 @@ trait Scenario: Default {
     /// What ours is to reach.
     fn goals(&self, world: &World) -> Vec<Goal>;
 
-    /// Who runs, in this order. The short form may leave out some.
+    /// Who runs, in this order.
     fn contenders(&self, world: &World) -> Vec<Self::Contender>;
+
+    /// Whether the short form leaves it out.
+    fn is_long(&self, _: Self::Contender) -> bool {
+        false
+    }
 
     /// Whether it is a part of this project: if one of those fails, so does the bench.
     fn is_ours(&self, contender: Self::Contender) -> bool;
@@ -85,9 +90,9 @@ trait Scenario: Default {
 
     /// Whether one has a run before that does not count.
     ///
-    /// In the short form only ours, for the servers' sake: the peers start anew each time.
-    fn warms_up(&self, world: &World, contender: Self::Contender) -> bool {
-        world.warms_up || self.is_ours(contender)
+    /// In the short form only the first one, for the servers' sake: the programs themselves start anew each time.
+    fn warms_up(&self, world: &World, _: Self::Contender, is_first: bool) -> bool {
+        world.warms_up || is_first
     }
 
     /// Runs one.
@@ -100,22 +105,27 @@ const PATIENCE: usize = 2;
 /// A warm-up of the contenders, then all of them in turns, so that what disturbs the machine hits all.
 async fn measure<S: Scenario>(world: &World, scenario: S) -> Report {
     let contenders = scenario.contenders(world);
+    let left_out = |contender| world.quick && scenario.is_long(contender);
     let mut measured: Vec<Measured> = contenders
         .iter()
         .map(|contender| Measured {
             name: contender.to_string(),
             ours: scenario.is_ours(*contender),
-            settings: scenario.settings(*contender),
+            settings: if left_out(*contender) {
+                "left out of the short form".to_owned()
+            } else {
+                scenario.settings(*contender)
+            },
             runs: Vec::new(),
             failures: Vec::new(),
         })
         .collect();
     let most = contenders.iter().map(|contender| scenario.runs(world, *contender)).max().unwrap_or_default();
     for run in 0..=most {
-        for (contender, measured) in contenders.iter().zip(&mut measured) {
+        for (index, (contender, measured)) in contenders.iter().zip(&mut measured).enumerate() {
             let runs = scenario.runs(world, *contender);
-            let due = if run == 0 { scenario.warms_up(world, *contender) } else { run <= runs };
-            if !due || measured.failures.len() >= PATIENCE {
+            let due = if run == 0 { scenario.warms_up(world, *contender, index == 0) } else { run <= runs };
+            if !due || left_out(*contender) || measured.failures.len() >= PATIENCE {
                 continue;
             }
             let began = Instant::now();

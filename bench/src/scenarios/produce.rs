@@ -66,6 +66,10 @@ impl Scenario for Produce {
         vec![Contender::Relay, Contender::ProducerPerformance, Contender::ProducerPerformanceTransactional]
     }
 
+    fn is_long(&self, contender: Contender) -> bool {
+        contender == Contender::ProducerPerformanceTransactional
+    }
+
     fn is_ours(&self, contender: Contender) -> bool {
         contender == Contender::Relay
     }

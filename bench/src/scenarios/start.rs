@@ -60,6 +60,10 @@ impl Scenario for Start {
         matches!(contender, Contender::Service(_))
     }
 
+    fn warms_up(&self, world: &World, _: Contender, _: bool) -> bool {
+        world.warms_up
+    }
+
     fn settings(&self, contender: Contender) -> String {
         match contender {
             Contender::Service(_) => "/readyz answers 200, asked every 2 ms".to_owned(),

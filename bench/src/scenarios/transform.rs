@@ -69,6 +69,10 @@ impl Scenario for Transform {
         ]
     }
 
+    fn is_long(&self, contender: Contender) -> bool {
+        matches!(contender, Contender::Processor(2) | Contender::Streams(2))
+    }
+
     fn is_ours(&self, contender: Contender) -> bool {
         matches!(contender, Contender::Processor(_))
     }
