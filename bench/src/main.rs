@@ -4,16 +4,22 @@
 //! rows, `measure.rs` reads `/proc`, and `report.rs` makes the tables.
 
 mod clock;
+mod histogram;
+mod load;
 mod machine;
 mod measure;
 mod peers;
+mod plot;
 mod report;
 mod scenarios;
+mod static_pages;
 mod topics;
 mod world;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -75,48 +81,70 @@ fn main() -> ExitCode {
 async fn bench(args: Args) -> Result<()> {
     let rows = args.rows.unwrap_or(if args.quick { 50_000 } else { 500_000 });
     let machine = machine::describe();
-    let began = std::time::Instant::now();
-    let world = World::start(rows, args.runs.unwrap_or(if args.quick { 1 } else { 3 }), !args.quick).await?;
+    let began = Instant::now();
+    let runs = args.runs.unwrap_or(if args.quick { 1 } else { 3 });
+    let world = World::start(rows, runs, args.quick).await?;
+    say(&format!("the servers are up and have {rows} rows after {:.0} s", began.elapsed().as_secs_f64()));
     let names: Vec<&str> = match &args.scenarios[..] {
         [] => scenarios::NAMES.to_vec(),
         some => some.iter().map(String::as_str).collect(),
     };
     let mut reports: Vec<Report> = Vec::new();
     for name in names {
-        reports.push(scenarios::run(name, &world).await?);
+        let started = Instant::now();
+        let report = scenarios::run(name, &world).await?;
+        say(&format!("{name} took {:.0} s\n\n{}", started.elapsed().as_secs_f64(), report.markdown()));
+        reports.push(report);
         // After each, so that what was measured is there if a later one is stopped.
         write(&args.out, &machine, &world, &reports)?;
     }
     world.stack.shutdown().await?;
-    say(&format!("{:.0} s in all; the tables are in {}", began.elapsed().as_secs_f64(), args.out.display()));
-    Ok(())
+    say(&format!("{}\n", report::goals(reports.iter())));
+    say(&format!(
+        "{:.0} s in all; tables and charts are in {}",
+        began.elapsed().as_secs_f64(),
+        args.out.display()
+    ));
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        reports.iter().flat_map(Report::failures).partition(|(ours, _)| *ours);
+    for (_, failure) in theirs.iter().chain(&ours) {
+        say(&format!("FAILED: {failure}"));
+    }
+    if ours.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} runs of this project's own programs failed", ours.len()).into())
+    }
 }
 
 fn write(
-    out: &std::path::Path,
-    machine: &std::collections::BTreeMap<&'static str, String>,
+    out: &Path,
+    machine: &BTreeMap<&'static str, String>,
     world: &World,
     reports: &[Report],
 ) -> Result<()> {
     std::fs::create_dir_all(out)?;
     let json = json!({"machine": machine, "rows": world.rows, "runs": world.runs, "warm_up": world.warms_up, "scenarios": reports});
     std::fs::write(out.join("results.json"), serde_json::to_vec_pretty(&json)?)?;
-    let mut text = String::new();
+    let mut text = format!("## Goals\n\n{}\n\n", report::goals(reports.iter()));
     for report in reports {
         text += &report.markdown();
         text.push('\n');
+        if let Some(svg) = plot::svg(report) {
+            let file = format!("{}.svg", report.scenario);
+            text += &format!("![{}]({file})\n\n", report.scenario);
+            std::fs::write(out.join(file), svg)?;
+        }
     }
     text += &format!(
-        "Median (least–greatest) of {} runs after a warm-up, all contenders in turns.\n\n",
+        "Median (least–greatest) of {} runs, unless a scenario says otherwise, after a warm-up, all contenders in \
+         turns. A ratio is that of the medians, with the worst and the best that the runs allow.\n\n",
         world.runs
     );
     for (what, value) in machine {
         text += &format!("- {what}: {value}\n");
     }
     std::fs::write(out.join("results.md"), &text)?;
-    if let Some(last) = reports.last() {
-        say(&last.markdown());
-    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What was measured, as a table for people and as JSON.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use comfy_table::{Cell, Table, presets};
@@ -28,16 +29,26 @@ pub(crate) const POSTGRES_CPU: &str = "PostgreSQL CPU s";
 pub(crate) const KAFKA_CPU: &str = "Kafka CPU s";
 /// Cassandra's.
 pub(crate) const CASSANDRA_CPU: &str = "Cassandra CPU s";
+/// Latencies: half of them are shorter.
+pub(crate) const P50: &str = "p50 ms";
+/// All but a hundredth are shorter.
+pub(crate) const P99: &str = "p99 ms";
+/// The longest.
+pub(crate) const MAX: &str = "max ms";
+/// Cores that the tool kept busy.
+pub(crate) const CORES: &str = "cores";
+/// Transactions that were committed, of one row each.
+pub(crate) const COMMITTED: &str = "committed rows/s";
 
 /// What ours is to reach, beside a peer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Goal {
     /// Whose value.
-    pub(crate) ours: &'static str,
+    pub(crate) ours: Cow<'static, str>,
     /// What is compared.
     pub(crate) metric: &'static str,
     /// Whom it is divided by; by nobody's if absent.
-    pub(crate) peer: Option<&'static str>,
+    pub(crate) peer: Option<Cow<'static, str>>,
     /// What the quotient must be.
     pub(crate) bound: Bound,
 }
@@ -51,11 +62,30 @@ pub(crate) enum Bound {
     AtMost(f64),
 }
 
+impl Goal {
+    /// A bound of a value.
+    pub(crate) fn of(ours: impl Into<Cow<'static, str>>, metric: &'static str, bound: Bound) -> Self {
+        Self { ours: ours.into(), metric, peer: None, bound }
+    }
+
+    /// A bound of a value divided by a peer's.
+    pub(crate) fn beside(
+        ours: impl Into<Cow<'static, str>>,
+        metric: &'static str,
+        peer: impl Into<Cow<'static, str>>,
+        bound: Bound,
+    ) -> Self {
+        Self { ours: ours.into(), metric, peer: Some(peer.into()), bound }
+    }
+}
+
 /// A contender's runs.
 #[derive(Debug, Serialize)]
 pub(crate) struct Measured {
     /// Its name.
     pub(crate) name: String,
+    /// Whether it is a part of this project.
+    pub(crate) ours: bool,
     /// How it was set.
     pub(crate) settings: String,
     /// Each run's values.
@@ -65,7 +95,8 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    fn spread(&self, metric: &str) -> Option<Spread> {
+    /// Over its runs; `None` if none has it.
+    pub(crate) fn spread(&self, metric: &str) -> Option<Spread> {
         let values: Vec<f64> = self.runs.iter().filter_map(|run| run.get(metric).copied()).collect();
         Spread::of(&values)
     }
@@ -74,8 +105,12 @@ impl Measured {
 /// A goal and what came of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
-    text: String,
-    reached: Option<f64>,
+    ours: String,
+    metric: &'static str,
+    peer: Option<String>,
+    goal: String,
+    /// Of the medians, with the worst and the best that the runs allow.
+    reached: Option<Spread>,
     met: Option<bool>,
 }
 
@@ -85,7 +120,7 @@ pub(crate) struct Report {
     /// Its name on the command line.
     pub(crate) scenario: &'static str,
     /// What it does.
-    pub(crate) title: String,
+    pub(crate) title: &'static str,
     /// Records per run.
     pub(crate) rows: u64,
     /// Who ran.
@@ -93,26 +128,37 @@ pub(crate) struct Report {
     /// Goals.
     pub(crate) verdicts: Vec<Verdict>,
     #[serde(skip)]
-    columns: Vec<&'static str>,
+    columns: &'static [&'static str],
+    /// The columns that are drawn.
+    #[serde(skip)]
+    pub(crate) plots: &'static [&'static str],
 }
 
 impl Report {
     pub(crate) fn new(
         scenario: &'static str,
-        title: String,
+        title: &'static str,
         rows: u64,
-        columns: Vec<&'static str>,
+        columns: &'static [&'static str],
+        plots: &'static [&'static str],
         contenders: Vec<Measured>,
         goals: &[Goal],
     ) -> Self {
         let verdicts = goals.iter().map(|goal| verdict(goal, &contenders)).collect();
-        Self { scenario, title, rows, contenders, verdicts, columns }
+        Self { scenario, title, rows, contenders, verdicts, columns, plots }
+    }
+
+    /// What failed, a line each: whether it is ours, and what happened to whom.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (bool, String)> {
+        self.contenders.iter().flat_map(|contender| {
+            let line = |failure| format!("{}, {}, {failure}", self.scenario, contender.name);
+            contender.failures.iter().map(move |failure| (contender.ours, line(failure)))
+        })
     }
 
     /// Markdown: title, table, goals, settings.
     pub(crate) fn markdown(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN);
+        let mut table = markdown_table();
         table.set_header(std::iter::once("").chain(self.columns.iter().copied()));
         for contender in &self.contenders {
             let cells =
@@ -120,17 +166,8 @@ impl Report {
             table.add_row(std::iter::once(contender.name.clone()).chain(cells).map(Cell::new));
         }
         let mut text = format!("## {}\n\n{}. {} rows.\n\n{table}\n\n", self.scenario, self.title, self.rows);
-        for verdict in &self.verdicts {
-            let met = match verdict.met {
-                Some(true) => "met",
-                Some(false) => "MISSED",
-                None => "not measured",
-            };
-            let reached = verdict.reached.map_or_else(String::new, |reached| format!("{reached:.2}, "));
-            text += &format!("- {}: {reached}{met}\n", verdict.text);
-        }
         if !self.verdicts.is_empty() {
-            text.push('\n');
+            text += &format!("{}\n\n", goals(std::iter::once(self)));
         }
         for contender in &self.contenders {
             text += &format!("- {}: {}\n", contender.name, contender.settings);
@@ -142,13 +179,50 @@ impl Report {
     }
 }
 
+/// The goals of some scenarios as a table of ratios.
+pub(crate) fn goals<'a>(reports: impl Iterator<Item = &'a Report>) -> Table {
+    let mut table = markdown_table();
+    table.set_header(["", "ours", "what", "beside", "goal", "reached", ""]);
+    for report in reports {
+        for verdict in &report.verdicts {
+            let met = match verdict.met {
+                Some(true) => "met",
+                Some(false) => "MISSED",
+                None => "not measured",
+            };
+            let peer = verdict.peer.clone().unwrap_or_default();
+            let reached = verdict.reached.map(show).unwrap_or_default();
+            table.add_row([
+                report.scenario,
+                &verdict.ours,
+                verdict.metric,
+                &peer,
+                &verdict.goal,
+                &reached,
+                met,
+            ]);
+        }
+    }
+    table
+}
+
+fn markdown_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table
+}
+
 fn verdict(goal: &Goal, contenders: &[Measured]) -> Verdict {
-    let median = |name: &str| {
+    let spread = |name: &str| {
         let found = contenders.iter().find(|contender| contender.name == name)?;
-        found.spread(goal.metric).map(|spread| spread.median)
+        found.spread(goal.metric)
     };
-    let reached = median(goal.ours).and_then(|ours| match goal.peer {
-        Some(peer) => median(peer).filter(|peer| *peer > 0.0).map(|peer| ours / peer),
+    let reached = spread(&goal.ours).and_then(|ours| match &goal.peer {
+        Some(peer) => spread(peer).filter(|peer| peer.min > 0.0).map(|peer| Spread {
+            median: ours.median / peer.median,
+            min: ours.min / peer.max,
+            max: ours.max / peer.min,
+        }),
         None => Some(ours),
     });
     let (sign, bound) = match goal.bound {
@@ -156,28 +230,36 @@ fn verdict(goal: &Goal, contenders: &[Measured]) -> Verdict {
         Bound::AtMost(bound) => ("<=", bound),
     };
     let met = reached.map(|reached| match goal.bound {
-        Bound::AtLeast(bound) => reached >= bound,
-        Bound::AtMost(bound) => reached <= bound,
+        Bound::AtLeast(bound) => reached.median >= bound,
+        Bound::AtMost(bound) => reached.median <= bound,
     });
-    let text = match goal.peer {
-        Some(peer) => format!("{}: {} {sign} {bound:.3} x {peer}", goal.metric, goal.ours),
-        None => format!("{}: {} {sign} {bound}", goal.metric, goal.ours),
-    };
-    Verdict { text, reached, met }
+    let times = if goal.peer.is_some() { " x" } else { "" };
+    Verdict {
+        ours: goal.ours.to_string(),
+        metric: goal.metric,
+        peer: goal.peer.as_deref().map(str::to_owned),
+        goal: format!("{sign} {}{times}", number(bound)),
+        reached,
+        met,
+    }
 }
 
-fn show(spread: Spread) -> String {
+/// Median, and least and greatest where they differ.
+pub(crate) fn show(spread: Spread) -> String {
     let Spread { median, min, max } = spread;
-    format!("{} ({}–{})", number(median), number(min), number(max))
+    let [middle, low, high] = [median, min, max].map(number);
+    if low == high { middle } else { format!("{middle} ({low}–{high})") }
 }
 
 /// Three digits that count.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
-        size if size >= 10_000.0 => format!("{:.1} k", value / 1000.0),
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        size if size >= 9_999_500.0 => format!("{:.1} M", value / 1e6),
+        size if size >= 9_999.5 => format!("{:.1} k", value / 1000.0),
+        size if size >= 99.95 => format!("{value:.0}"),
+        size if size >= 9.995 => format!("{value:.1}"),
+        size if size >= 0.0995 || size == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
     }
 }
 
@@ -187,28 +269,38 @@ mod tests {
 
     fn measured(name: &str, rates: &[f64]) -> Measured {
         let runs = rates.iter().map(|rate| Sample::from([(RATE, *rate)])).collect();
-        Measured { name: name.to_owned(), settings: "none".to_owned(), runs, failures: Vec::new() }
+        let ours = name == "ours";
+        Measured { name: name.to_owned(), ours, settings: "none".to_owned(), runs, failures: Vec::new() }
     }
 
-    fn judged(ours: &[f64], peer: &[f64]) -> (Option<f64>, Option<bool>) {
-        let goal = Goal { ours: "ours", metric: RATE, peer: Some("peer"), bound: Bound::AtLeast(2.0) };
+    fn judged(ours: &[f64], peer: &[f64]) -> (Option<Spread>, Option<bool>) {
+        let goal = Goal::beside("ours", RATE, "peer", Bound::AtLeast(2.0));
         let verdict = verdict(&goal, &[measured("ours", ours), measured("peer", peer)]);
         (verdict.reached, verdict.met)
     }
 
     #[test]
     fn a_goal_is_a_ratio_of_medians() {
-        assert_eq!(judged(&[10.0, 40.0, 20.0], &[9.0, 10.0, 99.0]), (Some(2.0), Some(true)));
-        assert_eq!(judged(&[10.0, 19.0, 20.0], &[9.0, 10.0, 99.0]), (Some(1.9), Some(false)));
+        let spread = |median, min, max| Some(Spread { median, min, max });
+        assert_eq!(judged(&[10.0, 40.0, 20.0], &[5.0, 10.0, 100.0]), (spread(2.0, 0.1, 8.0), Some(true)));
+        assert_eq!(judged(&[10.0, 19.0, 20.0], &[5.0, 10.0, 100.0]), (spread(1.9, 0.1, 4.0), Some(false)));
         assert_eq!(judged(&[10.0], &[]), (None, None));
     }
 
     #[test]
-    fn what_failed_stands_below_the_table() {
+    fn what_failed_is_said() {
         let mut failed = measured("peer", &[]);
         failed.failures.push("no java".to_owned());
-        let contenders = vec![measured("ours", &[123_456.0]), failed];
-        let text = Report::new("demo", "A demo".to_owned(), 5, vec![RATE], contenders, &[]).markdown();
-        assert!(text.contains("123.5 k (123.5 k–123.5 k)") && text.contains("FAILED: no java"), "{text}");
+        let contenders = vec![measured("ours", &[123_456.0, 99.0]), failed];
+        let report = Report::new("demo", "A demo", 5, &[RATE], &[RATE], contenders, &[]);
+        let text = report.markdown();
+        assert!(text.contains("61.8 k (99.0–123.5 k)") && text.contains("FAILED: no java"), "{text}");
+        assert_eq!(report.failures().collect::<Vec<_>>(), [(false, "demo, peer, no java".to_owned())]);
+    }
+
+    #[test]
+    fn numbers_have_three_digits_that_count() {
+        let shown = [0.0, 0.0667, 0.3, 9.999, 99.96, 512.4, 9_999.7, 123_456.0, 12_345_678.0].map(number);
+        assert_eq!(shown, ["0.00", "0.067", "0.30", "10.0", "100", "512", "10.0 k", "123.5 k", "12.3 M"]);
     }
 }

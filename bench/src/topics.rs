@@ -1,14 +1,15 @@
 //! Topics from the outside: made, watched as a `read_committed` reader sees them, counted, deleted.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::{Duration, Instant};
 
-use pipeline_tests::records;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::Result;
 
@@ -92,13 +93,8 @@ pub(crate) fn watch<M: Clone>(
 
 /// Sum of the positions up to which a `read_committed` reader can read; 0 for a topic that is not there yet.
 fn ends(consumer: &BaseConsumer, topic: &str) -> Result<i64> {
-    let partitions = consumer
-        .fetch_metadata(Some(topic), TIMEOUT)?
-        .topics()
-        .first()
-        .map_or(0, |topic| topic.partitions().len());
     let mut sum = 0;
-    for partition in 0..i32::try_from(partitions)? {
+    for partition in 0..partitions(consumer, topic)? {
         sum += consumer.fetch_watermarks(topic, partition, TIMEOUT)?.1;
     }
     Ok(sum)
@@ -108,14 +104,15 @@ fn ends(consumer: &BaseConsumer, topic: &str) -> Result<i64> {
 pub(crate) async fn count(bootstrap: &str, topic: &str) -> Result<(u64, u64)> {
     let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
     let counted = tokio::task::spawn_blocking(move || {
+        // Keys by their hashes: millions of texts would take much of the machine's memory.
         let (mut records, mut keys) = (0_u64, HashSet::new());
-        records::read_each(&bootstrap, &topic, |record| {
+        read_each(&bootstrap, &topic, |key, _| {
             records += 1;
-            keys.insert(record.key);
-        });
-        (records, keys.len() as u64)
+            keys.insert(hash(&key));
+        })?;
+        Ok::<_, crate::Error>((records, keys.len() as u64))
     });
-    Ok(counted.await?)
+    counted.await?
 }
 
 /// The same for topics with the same records in any order: keys, and values without the id of their schema.
@@ -123,21 +120,57 @@ pub(crate) async fn digest(bootstrap: &str, topic: &str) -> Result<u64> {
     let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
     let digest = tokio::task::spawn_blocking(move || {
         let mut sum = 0_u64;
-        records::read_each(&bootstrap, &topic, |record| {
-            let mut hasher = DefaultHasher::new();
-            let datum = record.value.as_deref().and_then(|value| value.get(5..));
-            (record.key, datum).hash(&mut hasher);
-            sum = sum.wrapping_add(hasher.finish());
-        });
-        sum
+        read_each(&bootstrap, &topic, |key, value| {
+            sum = sum.wrapping_add(hash(&(key, value.and_then(|value| value.get(5..)))));
+        })?;
+        Ok::<_, crate::Error>(sum)
     });
-    Ok(digest.await?)
+    digest.await?
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Key and value of every committed record up to now, partition by partition.
+fn read_each(bootstrap: &str, topic: &str, mut take: impl FnMut(Option<&[u8]>, Option<&[u8]>)) -> Result<()> {
+    let mut config = config(bootstrap);
+    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = config.create()?;
+    let mut list = TopicPartitionList::new();
+    let partitions = partitions(&consumer, topic)?;
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&list)?;
+    let mut open = partitions;
+    while open > 0 {
+        match consumer.poll(TIMEOUT).ok_or_else(|| format!("nothing of {topic} came within {TIMEOUT:?}"))? {
+            Ok(message) => take(message.key(), message.payload()),
+            Err(KafkaError::PartitionEOF(_)) => open -= 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// 0 for a topic that is not there yet.
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<i32> {
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+    Ok(i32::try_from(metadata.topics().first().map_or(0, |topic| topic.partitions().len()))?)
 }
 
 fn consumer(bootstrap: &str) -> Result<BaseConsumer> {
+    Ok(config(bootstrap).create()?)
+}
+
+fn config(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("group.id", "bench");
-    Ok(config.set("isolation.level", "read_committed").create()?)
+    config.set("isolation.level", "read_committed");
+    config
 }
 
 fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {

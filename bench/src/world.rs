@@ -17,10 +17,13 @@ use crate::Result;
 use crate::topics;
 
 /// Rows of one transaction of what fills a table.
-const TRANSACTION_ROWS: usize = 10_000;
+pub(crate) const TRANSACTION_ROWS: usize = 10_000;
 
-/// Transactions' worth of rows that are staged: half a minute of 1,000 a second.
-const STAGED_CHUNKS: usize = 3;
+/// Profiles of a page, the API's own limit.
+pub(crate) const PAGE: u64 = 5000;
+
+/// The API's seed of all rows.
+pub(crate) const SEED: &str = "bench-rows";
 
 /// Inserts the staged row of this number.
 pub(crate) const STAGED_INSERT: &str = "SELECT insert_staged($1)";
@@ -39,6 +42,8 @@ pub(crate) struct World {
     pub(crate) runs: u32,
     /// Whether each contender has a run before that does not count.
     pub(crate) warms_up: bool,
+    /// Whether it is to be over soon.
+    pub(crate) quick: bool,
     /// Files with rows, as COPY takes them, in transactions.
     chunks: Vec<PathBuf>,
     /// The row that they refer to.
@@ -49,7 +54,7 @@ pub(crate) struct World {
 
 impl World {
     /// Starts the servers, and makes the rows with the fetcher and the simulated API.
-    pub(crate) async fn start(rows: u64, runs: u32, warms_up: bool) -> Result<Self> {
+    pub(crate) async fn start(rows: u64, runs: u32, quick: bool) -> Result<Self> {
         let mut config = StackConfig::on_free_ports(pipeline_tests::fresh_root("bench"))?;
         config.progress = Progress::lines();
         // Stays until this process ends: what runs on it borrows it for as long.
@@ -57,8 +62,16 @@ impl World {
         let folder = stack.config().root.join("rows");
         std::fs::create_dir_all(&folder)?;
         let parent = folder.join("fetch_runs.copy");
-        let mut world =
-            Self { stack, rows, runs, warms_up, chunks: Vec::new(), parent, streamed: OnceCell::new() };
+        let mut world = Self {
+            stack,
+            rows,
+            runs,
+            warms_up: !quick,
+            quick,
+            chunks: Vec::new(),
+            parent,
+            streamed: OnceCell::new(),
+        };
         let env = Box::pin(fetched(stack, rows)).await?;
         world.export(&env, &folder).await?;
         world.discard(env).await?;
@@ -74,9 +87,14 @@ impl World {
 
     /// Java libraries, fetched if they are not there; their class path.
     pub(crate) async fn class_path(&self, artifact: Artifact) -> Result<String> {
+        Ok(self.fetched(artifact).await?.join("libs").join("*").display().to_string())
+    }
+
+    /// An artifact's folder; it is fetched if it is not there.
+    pub(crate) async fn fetched(&self, artifact: Artifact) -> Result<PathBuf> {
         let cache = &self.stack.config().cache;
         local_servers::fetch(cache, &[artifact], &Progress::lines()).await?;
-        Ok(cache.folder(&artifact)?.join("libs").join("*").display().to_string())
+        Ok(cache.folder(&artifact)?)
     }
 
     /// Writes the rows of `env` to files.
@@ -124,40 +142,53 @@ impl World {
     /// Inserts all rows, and leaves the server with nothing to write back.
     pub(crate) async fn insert(&self, env: &TestEnv) -> Result<()> {
         self.copy_rows(env).await?;
-        let mut db = self.connect(env).await?;
-        sqlx::query("VACUUM ANALYZE users").execute(&mut db).await?;
-        sqlx::query("CHECKPOINT").execute(&mut db).await?;
-        Ok(db.close().await?)
+        self.settle(&mut self.connect(env).await?).await
     }
 
-    /// Puts some rows beside the table, for [`STAGED_INSERT`]; their numbers and ids.
-    pub(crate) async fn stage(&self, env: &TestEnv) -> Result<Vec<(i64, String)>> {
+    /// Leaves the server with nothing to write back.
+    pub(crate) async fn settle(&self, db: &mut PgConnection) -> Result<()> {
+        sqlx::query("VACUUM ANALYZE").execute(&mut *db).await?;
+        sqlx::query("CHECKPOINT").execute(&mut *db).await?;
+        Ok(())
+    }
+
+    /// Puts so many rows, or all there are, beside the table, for [`STAGED_INSERT`]; their numbers and ids.
+    pub(crate) async fn stage(&self, env: &TestEnv, count: usize) -> Result<Vec<(i64, String)>> {
         let mut db = self.connect(env).await?;
-        copy_in(&mut db, "fetch_runs", &self.parent).await?;
-        sqlx::query("CREATE TABLE staged (LIKE users, number bigserial PRIMARY KEY)")
-            .execute(&mut db)
-            .await?;
-        let columns: String = sqlx::query_scalar(
-            "SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute \
-             WHERE attrelid = 'users'::regclass AND attnum > 0",
-        )
-        .fetch_one(&mut db)
-        .await?;
-        for chunk in self.chunks.iter().take(STAGED_CHUNKS) {
-            copy_in(&mut db, &format!("staged ({columns})"), chunk).await?;
-        }
+        let columns = self.staging_table(&mut db, count).await?;
         // A function, so that the columns are named once.
         let insert = format!(
             "CREATE FUNCTION insert_staged(bigint) RETURNS void LANGUAGE sql AS \
              'INSERT INTO users ({columns}) SELECT {columns} FROM staged WHERE number = $1'"
         );
         sqlx::query(sqlx::AssertSqlSafe(insert)).execute(&mut db).await?;
-        sqlx::query("VACUUM ANALYZE staged").execute(&mut db).await?;
-        sqlx::query("CHECKPOINT").execute(&mut db).await?;
-        let rows =
-            sqlx::query_as("SELECT number, id::text FROM staged ORDER BY number").fetch_all(&mut db).await?;
+        self.settle(&mut db).await?;
+        let rows = sqlx::query_as("SELECT number, id::text FROM staged ORDER BY number LIMIT $1")
+            .bind(i64::try_from(count)?)
+            .fetch_all(&mut db)
+            .await?;
         db.close().await?;
         Ok(rows)
+    }
+
+    /// Makes the table `staged` with so many rows or a few more, as far as there are, and a `number` from 1 each; the
+    /// other columns.
+    pub(crate) async fn staging_table(&self, db: &mut PgConnection, count: usize) -> Result<String> {
+        copy_in(db, "fetch_runs", &self.parent).await?;
+        // Without WAL: whoever reads the change stream does not pass it.
+        sqlx::query("CREATE UNLOGGED TABLE staged (LIKE users, number bigserial PRIMARY KEY)")
+            .execute(&mut *db)
+            .await?;
+        let columns: String = sqlx::query_scalar(
+            "SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute \
+             WHERE attrelid = 'users'::regclass AND attnum > 0",
+        )
+        .fetch_one(&mut *db)
+        .await?;
+        for chunk in self.chunks.iter().take(count.div_ceil(TRANSACTION_ROWS)) {
+            copy_in(db, &format!("staged ({columns})"), chunk).await?;
+        }
+        Ok(columns)
     }
 
     /// An environment with the rows in it, and nothing that reads them yet.
@@ -179,6 +210,8 @@ impl World {
             for service in &services {
                 service.stop().await;
             }
+            // Or it would hold back all WAL that comes after.
+            drop_slots(&mut self.admin().await?, env.name()).await;
             Ok(env)
         };
         self.streamed.get_or_try_init(fill).await
@@ -186,24 +219,39 @@ impl World {
 
     /// Frees what an environment holds on the servers: slots keep WAL, topics and tables take room.
     pub(crate) async fn discard(&self, env: TestEnv) -> Result<()> {
-        use secrecy::ExposeSecret as _;
         let name = env.name().to_owned();
         let topics = topics::named(env.kafka_bootstrap(), &name.replace('_', "-"))?;
         topics::delete(env.kafka_bootstrap(), &topics).await?;
         let cassandra = env.cassandra().await;
         cassandra.query_unpaged(format!("DROP KEYSPACE IF EXISTS {name}"), ()).await?;
         env.db.close().await;
-        let mut db = PgConnection::connect(self.stack.postgres_url("postgres").expose_secret()).await?;
-        let slots =
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1";
-        // A slot is held for a moment after its reader was killed.
-        pipeline_tests::wait::until("the slots are free", Duration::from_secs(30), async || {
-            sqlx::query(slots).bind(&name).execute(&mut db).await.ok()
-        })
-        .await;
+        let mut db = self.admin().await?;
+        drop_slots(&mut db, &name).await;
         let drop = format!("DROP DATABASE {name} WITH (FORCE)");
         sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&mut db).await?;
         Ok(db.close().await?)
+    }
+
+    /// Ends what a contender that failed has left running, and frees the WAL that it held.
+    pub(crate) async fn sweep(&self) {
+        // The servers have plain names; services and peers have that of their environment before theirs.
+        for status in self.stack.status() {
+            let name = status.record.name;
+            if name.contains('.') && status.record.process.is_some() {
+                let _ = self.stack.kill(&name).await;
+            }
+        }
+        let slots = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active";
+        if let Ok(mut db) = self.admin().await {
+            let _ = sqlx::query(slots).execute(&mut db).await;
+            let _ = db.close().await;
+        }
+    }
+
+    /// A connection that may do everything.
+    async fn admin(&self) -> Result<PgConnection> {
+        use secrecy::ExposeSecret as _;
+        Ok(PgConnection::connect(self.stack.postgres_url("postgres").expose_secret()).await?)
     }
 
     /// Process id of what runs under this name.
@@ -217,11 +265,20 @@ impl World {
     }
 }
 
+/// Drops the slots of a database. One is held for a moment after its reader was killed.
+async fn drop_slots(db: &mut PgConnection, database: &str) {
+    let slots = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1";
+    pipeline_tests::wait::until("the slots are free", Duration::from_secs(30), async || {
+        sqlx::query(slots).bind(database).execute(&mut *db).await.ok()
+    })
+    .await;
+}
+
 /// An environment whose table has so many simulated profiles.
 async fn fetched(stack: &'static Stack, rows: u64) -> Result<TestEnv> {
     let sim = Simulator::bind(SimConfig::default()).await?;
     let mut env = TestEnv::on(stack, "rows").await;
-    point_at(&mut env, &sim, rows)?;
+    point_at(&mut env, &sim.url(), rows)?;
     let fetcher = env.start("fetcher").await;
     fetcher.ready().await;
     fetch(&fetcher, rows).await?;
@@ -229,16 +286,16 @@ async fn fetched(stack: &'static Stack, rows: u64) -> Result<TestEnv> {
     Ok(env)
 }
 
-/// Makes the environment's fetcher fetch from a simulator on this machine.
-pub(crate) fn point_at(env: &mut TestEnv, sim: &Simulator, rows: u64) -> Result<()> {
-    env.set("fetcher.api_url", sim.url()).set("fetcher.users_per_window", 0).set("fetcher.gzip", false);
+/// Makes the environment's fetcher fetch from an API on this machine.
+pub(crate) fn point_at(env: &mut TestEnv, api: &str, rows: u64) -> Result<()> {
+    env.set("fetcher.api_url", api).set("fetcher.users_per_window", 0).set("fetcher.gzip", false);
     env.set("fetcher.max_count", i64::try_from(rows)?);
     Ok(())
 }
 
 /// A run of so many profiles, to its end.
 pub(crate) async fn fetch(fetcher: &Service, rows: u64) -> Result<()> {
-    let body = json!({"run_id": "bench", "count": rows});
+    let body = json!({"run_id": "bench", "count": rows, "seed": SEED});
     let request = reqwest::Client::new().post(fetcher.url("/runs")).bearer_auth(TOKEN).json(&body);
     request.send().await?.error_for_status()?;
     let url = fetcher.url("/runs/bench");

@@ -48,6 +48,16 @@ impl TestEnv {
         env
     }
 
+    /// The same with keys such as `pipeline.partitions` set before it is migrated.
+    pub async fn on_with(stack: &'static Stack, name: &str, settings: &[(&str, Value)]) -> Self {
+        let mut env = Box::pin(Self::unmigrated_on(stack, None, name)).await;
+        for (key, value) in settings {
+            env.set(key, value.clone());
+        }
+        env.migrate().await;
+        env
+    }
+
     /// The same with the servers of `config` for itself, and the others shared; for what would disturb other tests.
     pub async fn with_own(config: StackConfig, name: &str) -> (Stack, Self) {
         // Servers that start side by side on few processors answer too late for `pipeline migrate`.

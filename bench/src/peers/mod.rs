@@ -3,3 +3,4 @@
 pub(crate) mod debezium;
 pub(crate) mod java;
 pub(crate) mod postgres;
+pub(crate) mod spark;

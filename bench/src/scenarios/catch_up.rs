@@ -14,10 +14,11 @@ use crate::world::World;
 use pipeline_tests::TestEnv;
 
 /// The scenario.
+#[derive(Default)]
 pub(super) struct CatchUp;
 
 /// Who reads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Contender {
     Relay,
     Debezium(Tuning),
@@ -45,17 +46,29 @@ impl Scenario for CatchUp {
     const TITLE: &'static str =
         "Change stream: rows inserted in transactions of 10,000 while the reader was down";
     const COLUMNS: &'static [&'static str] = COLUMNS;
-    const GOALS: &'static [Goal] = &[
-        goal(RATE, "Debezium tuned", Bound::AtLeast(2.0)),
-        goal(PER_CPU, "Debezium tuned", Bound::AtLeast(8.0)),
-        goal(PER_CPU_STARTED, "Debezium tuned", Bound::AtLeast(8.0)),
-        goal(RATE, "pg_recvlogical", Bound::AtLeast(1.0)),
-        goal(PEAK, "Debezium tuned", Bound::AtMost(1.0 / 15.0)),
-    ];
+    const PLOTS: &'static [&'static str] = &[RATE, PER_CPU_STARTED, PEAK];
 
-    fn contenders(&self) -> Vec<Contender> {
+    fn goals(&self, _: &World) -> Vec<Goal> {
+        vec![
+            goal(RATE, "Debezium tuned", Bound::AtLeast(2.0)),
+            goal(PER_CPU, "Debezium tuned", Bound::AtLeast(8.0)),
+            goal(PER_CPU_STARTED, "Debezium tuned", Bound::AtLeast(8.0)),
+            goal(RATE, "pg_recvlogical", Bound::AtLeast(1.0)),
+            goal(PEAK, "Debezium tuned", Bound::AtMost(1.0 / 15.0)),
+        ]
+    }
+
+    fn contenders(&self, _: &World) -> Vec<Contender> {
         let debezium = [Tuning::Default, Tuning::Tuned].map(Contender::Debezium);
         [Contender::Relay].into_iter().chain(debezium).chain([Contender::Recvlogical]).collect()
+    }
+
+    fn is_long(&self, contender: Contender) -> bool {
+        contender == Contender::Debezium(Tuning::Default)
+    }
+
+    fn is_ours(&self, contender: Contender) -> bool {
+        contender == Contender::Relay
     }
 
     fn settings(&self, contender: Contender) -> String {
@@ -117,6 +130,6 @@ pub(super) const RELAY: &str =
     "defaults of config/pipeline.toml: exactly once, Avro, lz4, transactions of up to 20,000 records";
 
 /// A goal of the relay.
-pub(super) const fn goal(metric: &'static str, peer: &'static str, bound: Bound) -> Goal {
-    Goal { ours: "relay", metric, peer: Some(peer), bound }
+pub(super) fn goal(metric: &'static str, peer: &'static str, bound: Bound) -> Goal {
+    Goal::beside("relay", metric, peer, bound)
 }

@@ -10,31 +10,23 @@ use pipeline_tests::TestEnv;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use tokio::task::JoinSet;
 
 use super::Scenario;
 use super::catch_up::RELAY;
 use crate::Result;
+use crate::load::Load;
 use crate::measure::{Usage, quantile};
 use crate::peers::debezium::{self, Debezium, Snapshot, Tuning};
-use crate::report::{Bound, Goal, PEAK, Sample};
+use crate::report::{Bound, COMMITTED, CORES, Goal, MAX, P50, P99, PEAK, Sample};
 use crate::topics;
 use crate::world::World;
 
-const P50: &str = "p50 ms";
-const P99: &str = "p99 ms";
-const MAX: &str = "max ms";
-const CORES: &str = "cores";
-const ROWS: &str = "committed rows/s";
-
-/// Rows a second, a transaction each.
-const RATE: u32 = 1000;
-
-/// Sessions that write in turns, so that none waits for another's disk.
-const WRITERS: u32 = 8;
-
-/// What is not counted at the beginning: compilers and caches warm up.
+/// What is not counted at the beginning.
 const WARM_UP: Duration = Duration::from_secs(10);
+
+/// Half a minute of them, and in the short form.
+const STAGED: usize = 30_000;
+const QUICK_STAGED: usize = 15_000;
 
 /// How long records may take to arrive after the last commit.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PARTITIONS: i32 = 4;
 
 /// The scenario.
+#[derive(Default)]
 pub(super) struct Latency;
 
 /// Who streams.
@@ -64,11 +57,23 @@ impl Scenario for Latency {
     type Contender = Contender;
     const NAME: &'static str = "latency";
     const TITLE: &'static str = "1,000 single-row transactions a second, from the commit's answer to a read_committed consumer, after 10 s of warm-up";
-    const COLUMNS: &'static [&'static str] = &[P50, P99, MAX, CORES, PEAK, ROWS];
-    const GOALS: &'static [Goal] = &[goal(P50, 1.0), goal(P99, 1.0), goal(CORES, 0.5)];
+    const COLUMNS: &'static [&'static str] = &[P50, P99, MAX, CORES, PEAK, COMMITTED];
+    const PLOTS: &'static [&'static str] = &[P50, P99, CORES];
 
-    fn contenders(&self) -> Vec<Contender> {
+    fn goals(&self, _: &World) -> Vec<Goal> {
+        vec![goal(P50, 1.0), goal(P99, 1.0), goal(CORES, 0.5)]
+    }
+
+    fn contenders(&self, _: &World) -> Vec<Contender> {
         vec![Contender::Relay, Contender::Debezium]
+    }
+
+    fn is_ours(&self, contender: Contender) -> bool {
+        matches!(contender, Contender::Relay)
+    }
+
+    fn warms_up(&self, world: &World, _: Contender, _: bool) -> bool {
+        world.warms_up
     }
 
     fn settings(&self, contender: Contender) -> String {
@@ -80,7 +85,7 @@ impl Scenario for Latency {
 
     async fn sample(&self, world: &World, contender: Contender) -> Result<Sample> {
         let env = Box::pin(TestEnv::on(world.stack, "latency")).await;
-        let rows = world.stage(&env).await?;
+        let rows = world.stage(&env, if world.quick { QUICK_STAGED } else { STAGED }).await?;
         let sample = match contender {
             Contender::Relay => {
                 let relay = env.start("relay").await;
@@ -115,33 +120,19 @@ async fn stream(
 ) -> Result<Sample> {
     let reader = Reader::start(env.kafka_bootstrap(), topic)?;
     let ids: Vec<String> = rows.iter().map(|(_, id)| id.clone()).collect();
-    let began = Instant::now() + Duration::from_millis(500);
-    let mut writers = JoinSet::new();
-    for writer in 0..WRITERS {
-        let mut db = world.connect(env).await?;
-        let turns: Vec<(u32, i64)> =
-            (0_u32..).zip(&rows).map(|(turn, (number, _))| (turn, *number)).collect();
-        writers.spawn(async move {
-            let mut committed = Vec::new();
-            for (turn, number) in turns.into_iter().filter(|(turn, _)| turn % WRITERS == writer) {
-                tokio::time::sleep_until((began + Duration::from_secs(1) * turn / RATE).into()).await;
-                sqlx::query(crate::world::STAGED_INSERT).bind(number).execute(&mut db).await?;
-                committed.push((turn, Instant::now()));
-            }
-            Ok::<_, sqlx::Error>(committed)
-        });
-    }
-    tokio::time::sleep_until((began + WARM_UP).into()).await;
+    let mut load = Load::start(world, env, &rows, WARM_UP).await?;
+    load.warmed_up().await;
     let (before, since) = (Usage::of(pid), Instant::now());
     let mut committed = Vec::new();
-    while let Some(written) = writers.join_next().await {
-        committed.extend(written??);
+    while let Some(commit) = load.next().await {
+        committed.push(commit);
     }
+    load.ended().await?;
     let (after, seconds) = (Usage::of(pid), since.elapsed().as_secs_f64());
     let read = reader.all(ids.len()).await?;
     let mut latencies = Vec::new();
-    for (turn, at) in committed.into_iter().filter(|(_, at)| *at >= began + WARM_UP) {
-        let id = ids.get(usize::try_from(turn)?).ok_or("a turn of no row")?;
+    for (number, at) in committed {
+        let id = ids.get(number).ok_or("a commit of no row")?;
         let seen = read.get(id).ok_or_else(|| format!("{id} was not read"))?;
         // The reader may be first: the commit's answer is still on its way.
         latencies.push(seen.saturating_duration_since(at).as_secs_f64() * 1000.0);
@@ -154,7 +145,7 @@ async fn stream(
         (MAX, at(1.0)?),
         (CORES, (after.cpu_seconds - before.cpu_seconds) / seconds),
         (PEAK, after.peak_bytes as f64 / 1e6),
-        (ROWS, latencies.len() as f64 / seconds),
+        (COMMITTED, latencies.len() as f64 / seconds),
     ]))
 }
 
@@ -208,6 +199,6 @@ impl Reader {
     }
 }
 
-const fn goal(metric: &'static str, most: f64) -> Goal {
-    Goal { ours: "relay", metric, peer: Some("Debezium tuned"), bound: Bound::AtMost(most) }
+fn goal(metric: &'static str, most: f64) -> Goal {
+    Goal::beside("relay", metric, "Debezium tuned", Bound::AtMost(most))
 }

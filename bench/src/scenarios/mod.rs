@@ -1,7 +1,9 @@
 //! What is measured, a file each.
 
 mod catch_up;
+mod end_to_end;
 mod fetch;
+mod growth;
 mod latency;
 pub(crate) mod produce;
 mod sink;
@@ -10,36 +12,49 @@ mod start;
 mod transform;
 
 use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
+
+use futures::FutureExt as _;
 
 use crate::Result;
 use crate::report::{Goal, Measured, Report, Sample};
 use crate::world::World;
 
-/// Every scenario by its name on the command line, in the order in which they run.
-pub(crate) const NAMES: [&str; 7] =
-    ["catch-up", "snapshot", "latency", "transform", "sink", "produce", "start"];
+/// The list of scenarios, the only one: the compiler warns of one that is not in it.
+macro_rules! scenarios {
+    ($($module:ident::$scenario:ident),* $(,)?) => {
+        /// Every scenario by its name on the command line, in the order in which they run.
+        pub(crate) const NAMES: &[&str] = &[$(<$module::$scenario as Scenario>::NAME),*];
 
-/// Runs one.
-///
-/// # Errors
-/// There is none of this name, or it can't be prepared. A contender that fails is in the report.
-pub(crate) async fn run(name: &str, world: &World) -> Result<Report> {
-    match name {
-        "catch-up" => measure(world, catch_up::CatchUp).await,
-        "fetch" => measure(world, fetch::Fetch).await,
-        "latency" => measure(world, latency::Latency).await,
-        "produce" => measure(world, produce::Produce).await,
-        "snapshot" => measure(world, snapshot::Snapshot).await,
-        "sink" => measure(world, sink::Sink).await,
-        "start" => measure(world, start::Start).await,
-        "transform" => measure(world, transform::Transform).await,
-        other => Err(format!("no scenario is named {other}; there are: {}", NAMES.join(", ")).into()),
-    }
+        /// Runs one.
+        ///
+        /// # Errors
+        /// There is none of this name. A contender that fails is in the report.
+        pub(crate) async fn run(name: &str, world: &World) -> Result<Report> {
+            $(if name == <$module::$scenario as Scenario>::NAME {
+                return Ok(Box::pin(measure(world, <$module::$scenario>::default())).await);
+            })*
+            Err(format!("no scenario is named {name}; there are: {}", NAMES.join(", ")).into())
+        }
+    };
 }
 
+scenarios![
+    catch_up::CatchUp,
+    snapshot::Snapshot,
+    latency::Latency,
+    end_to_end::EndToEnd,
+    transform::Transform,
+    sink::Sink,
+    produce::Produce,
+    fetch::Fetch,
+    start::Start,
+    growth::Growth,
+];
+
 /// Contenders that do the same, one after the other.
-trait Scenario {
+trait Scenario: Default {
     /// One of those that are compared.
     type Contender: Copy + Display;
     /// Its name on the command line.
@@ -48,39 +63,76 @@ trait Scenario {
     const TITLE: &'static str;
     /// What the table shows.
     const COLUMNS: &'static [&'static str];
+    /// Those of the columns that are drawn.
+    const PLOTS: &'static [&'static str];
+
     /// What ours is to reach.
-    const GOALS: &'static [Goal];
+    fn goals(&self, world: &World) -> Vec<Goal>;
 
     /// Who runs, in this order.
-    fn contenders(&self) -> Vec<Self::Contender>;
+    fn contenders(&self, world: &World) -> Vec<Self::Contender>;
+
+    /// Whether the short form leaves it out.
+    fn is_long(&self, _: Self::Contender) -> bool {
+        false
+    }
+
+    /// Whether it is a part of this project: if one of those fails, so does the bench.
+    fn is_ours(&self, contender: Self::Contender) -> bool;
 
     /// How one is set.
     fn settings(&self, contender: Self::Contender) -> String;
+
+    /// How often one is measured.
+    fn runs(&self, world: &World, _: Self::Contender) -> u32 {
+        world.runs
+    }
+
+    /// Whether one has a run before that does not count.
+    ///
+    /// In the short form only the first one, for the servers' sake: the programs themselves start anew each time.
+    fn warms_up(&self, world: &World, _: Self::Contender, is_first: bool) -> bool {
+        world.warms_up || is_first
+    }
 
     /// Runs one.
     async fn sample(&self, world: &World, contender: Self::Contender) -> Result<Sample>;
 }
 
-/// A warm-up of each contender, or of ours alone if it is to be quick, then all of them in turns, so that what disturbs the machine hits all.
-async fn measure<S: Scenario>(world: &World, scenario: S) -> Result<Report> {
-    let contenders = scenario.contenders();
+/// Failures after which a contender is not tried again: each may have waited for its deadline.
+const PATIENCE: usize = 2;
+
+/// A warm-up of the contenders, then all of them in turns, so that what disturbs the machine hits all.
+async fn measure<S: Scenario>(world: &World, scenario: S) -> Report {
+    let contenders = scenario.contenders(world);
+    let left_out = |contender| world.quick && scenario.is_long(contender);
     let mut measured: Vec<Measured> = contenders
         .iter()
         .map(|contender| Measured {
             name: contender.to_string(),
-            settings: scenario.settings(*contender),
+            ours: scenario.is_ours(*contender),
+            settings: if left_out(*contender) {
+                "left out of the short form".to_owned()
+            } else {
+                scenario.settings(*contender)
+            },
             runs: Vec::new(),
             failures: Vec::new(),
         })
         .collect();
-    for run in 0..=world.runs {
-        // The servers warm up with ours even where the peers, which start anew each time, do not.
-        let all = run > 0 || world.warms_up;
-        let count = if all { contenders.len() } else { 1 };
-        for (contender, measured) in contenders.iter().zip(&mut measured).take(count) {
+    let most = contenders.iter().map(|contender| scenario.runs(world, *contender)).max().unwrap_or_default();
+    for run in 0..=most {
+        for (index, (contender, measured)) in contenders.iter().zip(&mut measured).enumerate() {
+            let runs = scenario.runs(world, *contender);
+            let due = if run == 0 { scenario.warms_up(world, *contender, index == 0) } else { run <= runs };
+            if !due || left_out(*contender) || measured.failures.len() >= PATIENCE {
+                continue;
+            }
             let began = Instant::now();
-            let sample = Box::pin(scenario.sample(world, *contender)).await;
-            let what = if run == 0 { "warm-up".to_owned() } else { format!("run {run} of {}", world.runs) };
+            // The helpers of the tests panic where something is not there in time.
+            let sample = AssertUnwindSafe(Box::pin(scenario.sample(world, *contender))).catch_unwind().await;
+            let sample = sample.unwrap_or_else(|panic| Err(panic_text(panic.as_ref()).into()));
+            let what = if run == 0 { "warm-up".to_owned() } else { format!("run {run} of {runs}") };
             let prefix = format!("{}, {contender}, {what}, {:.0} s", S::NAME, began.elapsed().as_secs_f64());
             match sample {
                 Ok(sample) => {
@@ -92,10 +144,16 @@ async fn measure<S: Scenario>(world: &World, scenario: S) -> Result<Report> {
                 Err(error) => {
                     crate::say(&format!("{prefix}: FAILED: {error}"));
                     measured.failures.push(format!("{what}: {error}"));
+                    world.sweep().await;
                 }
             }
         }
     }
-    let title = S::TITLE.to_owned();
-    Ok(Report::new(S::NAME, title, world.rows, S::COLUMNS.to_vec(), measured, S::GOALS))
+    let goals = scenario.goals(world);
+    Report::new(S::NAME, S::TITLE, world.rows, S::COLUMNS, S::PLOTS, measured, &goals)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
 }

@@ -19,6 +19,7 @@ use crate::topics;
 use crate::world::World;
 
 /// The scenario.
+#[derive(Default)]
 pub(super) struct Produce;
 
 /// Who produces.
@@ -51,23 +52,26 @@ impl Scenario for Produce {
     const TITLE: &'static str =
         "Producing rows as text, about 0.6 KB each, to 4 partitions, 500,000 at the least";
     const COLUMNS: &'static [&'static str] = &[RATE, WALL, CPU, PER_CPU, PER_CPU_STARTED, PEAK, KAFKA_CPU];
-    const GOALS: &'static [Goal] = &[
-        Goal {
-            ours: "relay's producer",
-            metric: RATE,
-            peer: Some("ProducerPerformance"),
-            bound: Bound::AtLeast(1.0),
-        },
-        Goal {
-            ours: "relay's producer",
-            metric: PER_CPU,
-            peer: Some("ProducerPerformance"),
-            bound: Bound::AtLeast(1.0),
-        },
-    ];
+    const PLOTS: &'static [&'static str] = &[RATE, PER_CPU, PEAK];
 
-    fn contenders(&self) -> Vec<Contender> {
+    fn goals(&self, _: &World) -> Vec<Goal> {
+        [RATE, PER_CPU]
+            .map(|metric| {
+                Goal::beside("relay's producer", metric, "ProducerPerformance", Bound::AtLeast(1.0))
+            })
+            .to_vec()
+    }
+
+    fn contenders(&self, _: &World) -> Vec<Contender> {
         vec![Contender::Relay, Contender::ProducerPerformance, Contender::ProducerPerformanceTransactional]
+    }
+
+    fn is_long(&self, contender: Contender) -> bool {
+        contender == Contender::ProducerPerformanceTransactional
+    }
+
+    fn is_ours(&self, contender: Contender) -> bool {
+        contender == Contender::Relay
     }
 
     fn settings(&self, contender: Contender) -> String {

@@ -10,6 +10,7 @@ use super::Scenario;
 use crate::Result;
 use crate::clock::Clock;
 use crate::peers::java::{self, DRIVER};
+use crate::peers::spark::{self, Job};
 use crate::report::{
     Bound, CASSANDRA_CPU, CPU, Goal, KAFKA_CPU, PEAK, PER_CPU, PER_CPU_STARTED, RATE, Sample, WALL,
 };
@@ -19,6 +20,7 @@ use crate::world::World;
 const TABLES: [&str; 3] = ["users_by_id", "users_by_country", "users_by_run"];
 
 /// The scenario.
+#[derive(Default)]
 pub(super) struct Sink;
 
 /// Who writes, into so many tables.
@@ -26,6 +28,7 @@ pub(super) struct Sink;
 pub(super) enum Contender {
     Sink { tables: usize },
     Driver { in_flight: u32, tables: usize },
+    Spark,
 }
 
 impl fmt::Display for Contender {
@@ -35,6 +38,7 @@ impl fmt::Display for Contender {
             Self::Sink { tables } => write!(f, "cassandra-sink, {tables} tables"),
             Self::Driver { in_flight, tables: 1 } => write!(f, "Java driver {in_flight}, 1 table"),
             Self::Driver { in_flight, tables } => write!(f, "Java driver {in_flight}, {tables} tables"),
+            Self::Spark => f.write_str("Spark, local[2], 1 table"),
         }
     }
 }
@@ -45,33 +49,52 @@ impl Scenario for Sink {
     const TITLE: &'static str = "Upserts of the processed topic into Cassandra, one table and all three";
     const COLUMNS: &'static [&'static str] =
         &[RATE, WALL, CPU, PER_CPU, PER_CPU_STARTED, PEAK, CASSANDRA_CPU, KAFKA_CPU];
-    const GOALS: &'static [Goal] = &[
-        goal(1, RATE, "Java driver 256, 1 table", Bound::AtLeast(1.0)),
-        goal(1, RATE, "Java driver 512, 1 table", Bound::AtLeast(1.0)),
-        goal(1, PER_CPU, "Java driver 256, 1 table", Bound::AtLeast(3.0)),
-        goal(1, PER_CPU_STARTED, "Java driver 256, 1 table", Bound::AtLeast(3.0)),
-        goal(3, RATE, "Java driver 256, 3 tables", Bound::AtLeast(1.0)),
-        goal(3, PER_CPU, "Java driver 256, 3 tables", Bound::AtLeast(3.0)),
-    ];
+    const PLOTS: &'static [&'static str] = &[RATE, PER_CPU_STARTED, PEAK];
 
-    fn contenders(&self) -> Vec<Contender> {
+    fn goals(&self, _: &World) -> Vec<Goal> {
+        vec![
+            goal(1, RATE, "Java driver 256, 1 table", Bound::AtLeast(1.0)),
+            goal(1, RATE, "Java driver 512, 1 table", Bound::AtLeast(1.0)),
+            goal(1, PER_CPU, "Java driver 256, 1 table", Bound::AtLeast(3.0)),
+            goal(1, PER_CPU_STARTED, "Java driver 256, 1 table", Bound::AtLeast(3.0)),
+            goal(3, RATE, "Java driver 768, 3 tables", Bound::AtLeast(1.0)),
+            goal(3, PER_CPU, "Java driver 768, 3 tables", Bound::AtLeast(3.0)),
+        ]
+    }
+
+    fn contenders(&self, _: &World) -> Vec<Contender> {
         vec![
             Contender::Sink { tables: 1 },
             Contender::Driver { in_flight: 256, tables: 1 },
             Contender::Driver { in_flight: 512, tables: 1 },
             Contender::Sink { tables: 3 },
-            Contender::Driver { in_flight: 256, tables: 3 },
+            Contender::Driver { in_flight: 768, tables: 3 },
+            Contender::Spark,
         ]
+    }
+
+    fn is_long(&self, contender: Contender) -> bool {
+        matches!(contender, Contender::Driver { in_flight: 512, .. } | Contender::Spark)
+    }
+
+    fn is_ours(&self, contender: Contender) -> bool {
+        matches!(contender, Contender::Sink { .. })
     }
 
     fn settings(&self, contender: Contender) -> String {
         match contender {
-            Contender::Sink { .. } => "defaults of config/pipeline.toml: 256 records in flight".to_owned(),
+            Contender::Sink { .. } => {
+                "defaults of config/pipeline.toml: 256 records in flight, so 768 statements with three tables"
+                    .to_owned()
+            }
             Contender::Driver { in_flight, .. } => format!(
                 "Java driver {} behind Kafka's consumer and Avro 1.12.0's fast reader: {in_flight} statements in \
                  flight, prepared, the same columns and write timestamps; keeps no offsets, no dead letters",
                 DRIVER.version
             ),
+            Contender::Spark => {
+                format!("{}; Cassandra's own write timestamps", spark::settings(false))
+            }
         }
     }
 
@@ -113,18 +136,14 @@ impl Scenario for Sink {
                 let name = format!("{}.driver", env.name());
                 let clock = Clock::start(world)?;
                 world.stack.start_service(java::lasting(&name, command), DRIVER.version).await?;
-                let pid = world.pid(&name)?;
-                let log = world.stack.log(&name);
-                // It says how many it has written.
-                let written = async || {
-                    world.pid(&name)?;
-                    let text = tokio::fs::read_to_string(&log).await?;
-                    Ok(text.lines().filter_map(|line| line.parse().ok()).next_back().unwrap_or_default())
-                };
-                let first = clock.reached(pid, 1.0, written).await?;
-                let last = clock.reached(pid, world.rows as f64, written).await?;
-                world.stack.kill(&name).await?;
-                clock.sample(world.rows as f64, &first, &last)
+                followed(world, clock, &name).await?
+            }
+            Contender::Spark => {
+                let spec = Job::Sink { source: streamed }.spec(world, &env).await?;
+                let name = spec.name.clone();
+                let clock = Clock::start(world)?;
+                world.stack.start_service(spec, spark::VERSION).await?;
+                followed(world, clock, &name).await?
             }
         };
         let rows = rows(&env).await?;
@@ -134,6 +153,21 @@ impl Scenario for Sink {
         world.discard(env).await?;
         Ok(sample)
     }
+}
+
+/// Follows a peer, which says how many rows it has written, to its end.
+async fn followed(world: &World, clock: Clock, name: &str) -> Result<Sample> {
+    let pid = world.pid(name)?;
+    let log = world.stack.log(name);
+    let written = async || {
+        world.pid(name)?;
+        let text = tokio::fs::read_to_string(&log).await?;
+        Ok(text.lines().filter_map(|line| line.parse().ok()).next_back().unwrap_or_default())
+    };
+    let first = clock.reached(pid, 1.0, written).await?;
+    let last = clock.reached(pid, world.rows as f64, written).await?;
+    world.stack.kill(name).await?;
+    Ok(clock.sample(world.rows as f64, &first, &last))
 }
 
 /// As config/pipeline.toml has it.
@@ -155,7 +189,6 @@ async fn rows(env: &TestEnv) -> Result<u64> {
     Ok(rows.try_fold(0, async |count, _| Ok(count + 1)).await?)
 }
 
-const fn goal(tables: u8, metric: &'static str, peer: &'static str, bound: Bound) -> Goal {
-    let ours = if tables == 1 { "cassandra-sink, 1 table" } else { "cassandra-sink, 3 tables" };
-    Goal { ours, metric, peer: Some(peer), bound }
+fn goal(tables: usize, metric: &'static str, peer: &'static str, bound: Bound) -> Goal {
+    Goal::beside(Contender::Sink { tables }.to_string(), metric, peer, bound)
 }

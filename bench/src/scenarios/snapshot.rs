@@ -12,10 +12,11 @@ use crate::report::{Bound, Goal, PEAK, PER_CPU, PER_CPU_STARTED, RATE, Sample};
 use crate::world::World;
 
 /// The scenario.
+#[derive(Default)]
 pub(super) struct Snapshot;
 
 /// Who reads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Contender {
     Relay,
     Debezium(Tuning),
@@ -38,16 +39,28 @@ impl Scenario for Snapshot {
     const NAME: &'static str = "snapshot";
     const TITLE: &'static str = "Snapshot of a table at the first start";
     const COLUMNS: &'static [&'static str] = COLUMNS;
-    const GOALS: &'static [Goal] = &[
-        goal(RATE, "Debezium tuned", Bound::AtLeast(2.0)),
-        goal(PER_CPU, "Debezium tuned", Bound::AtLeast(5.0)),
-        goal(PER_CPU_STARTED, "Debezium tuned", Bound::AtLeast(5.0)),
-        goal(PEAK, "Debezium tuned", Bound::AtMost(1.0 / 15.0)),
-    ];
+    const PLOTS: &'static [&'static str] = &[RATE, PER_CPU_STARTED, PEAK];
 
-    fn contenders(&self) -> Vec<Contender> {
+    fn goals(&self, _: &World) -> Vec<Goal> {
+        vec![
+            goal(RATE, "Debezium tuned", Bound::AtLeast(2.0)),
+            goal(PER_CPU, "Debezium tuned", Bound::AtLeast(5.0)),
+            goal(PER_CPU_STARTED, "Debezium tuned", Bound::AtLeast(5.0)),
+            goal(PEAK, "Debezium tuned", Bound::AtMost(1.0 / 15.0)),
+        ]
+    }
+
+    fn contenders(&self, _: &World) -> Vec<Contender> {
         let debezium = [Tuning::Default, Tuning::Tuned].map(Contender::Debezium);
         [Contender::Relay].into_iter().chain(debezium).chain([Contender::Copy]).collect()
+    }
+
+    fn is_long(&self, contender: Contender) -> bool {
+        contender == Contender::Debezium(Tuning::Default)
+    }
+
+    fn is_ours(&self, contender: Contender) -> bool {
+        contender == Contender::Relay
     }
 
     fn settings(&self, contender: Contender) -> String {

@@ -21,6 +21,7 @@ const ASK_EVERY: Duration = Duration::from_millis(2);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// The scenario.
+#[derive(Default)]
 pub(super) struct Start;
 
 /// Who starts.
@@ -44,12 +45,23 @@ impl Scenario for Start {
     const NAME: &'static str = "start";
     const TITLE: &'static str = "From exec to ready, servers up, nothing to do";
     const COLUMNS: &'static [&'static str] = &[START];
-    const GOALS: &'static [Goal] =
-        &[goal("fetcher"), goal("relay"), goal("stream-processor"), goal("cassandra-sink")];
+    const PLOTS: &'static [&'static str] = &[START];
 
-    fn contenders(&self) -> Vec<Contender> {
+    fn goals(&self, _: &World) -> Vec<Goal> {
+        vec![goal("fetcher"), goal("relay"), goal("stream-processor"), goal("cassandra-sink")]
+    }
+
+    fn contenders(&self, _: &World) -> Vec<Contender> {
         let services = ["fetcher", "relay", "stream-processor", "cassandra-sink"].map(Contender::Service);
         services.into_iter().chain([Contender::Debezium]).collect()
+    }
+
+    fn is_ours(&self, contender: Contender) -> bool {
+        matches!(contender, Contender::Service(_))
+    }
+
+    fn warms_up(&self, world: &World, _: Contender, _: bool) -> bool {
+        world.warms_up
     }
 
     fn settings(&self, contender: Contender) -> String {
@@ -98,6 +110,6 @@ async fn ready(service: &Service, began: Instant) -> Result<()> {
     Ok(())
 }
 
-const fn goal(ours: &'static str) -> Goal {
-    Goal { ours, metric: START, peer: None, bound: Bound::AtMost(0.3) }
+fn goal(ours: &'static str) -> Goal {
+    Goal::of(ours, START, Bound::AtMost(0.3))
 }

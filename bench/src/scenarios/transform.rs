@@ -8,11 +8,13 @@ use super::Scenario;
 use crate::Result;
 use crate::clock::{Clock, Keys};
 use crate::peers::java::{self, STREAMS};
+use crate::peers::spark::{self, Job};
 use crate::report::{Bound, CPU, Goal, KAFKA_CPU, PEAK, PER_CPU, PER_CPU_STARTED, RATE, Sample, WALL};
 use crate::topics;
 use crate::world::World;
 
 /// The scenario.
+#[derive(Default)]
 pub(super) struct Transform;
 
 /// Who transforms, with so many threads.
@@ -20,6 +22,7 @@ pub(super) struct Transform;
 pub(super) enum Contender {
     Processor(u8),
     Streams(u8),
+    Spark,
 }
 
 impl fmt::Display for Contender {
@@ -29,6 +32,7 @@ impl fmt::Display for Contender {
             Self::Processor(workers) => write!(f, "stream-processor, {workers} workers"),
             Self::Streams(1) => f.write_str("Kafka Streams, 1 thread"),
             Self::Streams(threads) => write!(f, "Kafka Streams, {threads} threads"),
+            Self::Spark => f.write_str("Spark, local[2]"),
         }
     }
 }
@@ -37,20 +41,40 @@ impl Scenario for Transform {
     type Contender = Contender;
     const NAME: &'static str = "transform";
     const TITLE: &'static str =
-        "Stream transform, exactly once, 4 partitions; results of both engines are equal byte by byte";
+        "Stream transform, exactly once, 4 partitions; the results of all engines are equal byte by byte";
     const COLUMNS: &'static [&'static str] = &[RATE, WALL, CPU, PER_CPU, PER_CPU_STARTED, PEAK, KAFKA_CPU];
-    const GOALS: &'static [Goal] = &[
-        goal(1, RATE, Bound::AtLeast(2.0)),
-        goal(2, RATE, Bound::AtLeast(2.0)),
-        goal(1, PER_CPU, Bound::AtLeast(4.0)),
-        goal(1, PER_CPU_STARTED, Bound::AtLeast(4.0)),
-        goal(2, PER_CPU, Bound::AtLeast(4.0)),
-        goal(1, PEAK, Bound::AtMost(0.1)),
-        goal(2, PEAK, Bound::AtMost(0.1)),
-    ];
+    const PLOTS: &'static [&'static str] = &[RATE, PER_CPU_STARTED, PEAK];
 
-    fn contenders(&self) -> Vec<Contender> {
-        vec![Contender::Processor(1), Contender::Streams(1), Contender::Processor(2), Contender::Streams(2)]
+    fn goals(&self, _: &World) -> Vec<Goal> {
+        vec![
+            goal(1, RATE, Bound::AtLeast(2.0)),
+            goal(2, RATE, Bound::AtLeast(2.0)),
+            goal(1, PER_CPU, Bound::AtLeast(4.0)),
+            goal(1, PER_CPU_STARTED, Bound::AtLeast(4.0)),
+            goal(2, PER_CPU, Bound::AtLeast(4.0)),
+            goal(1, PEAK, Bound::AtMost(0.1)),
+            goal(2, PEAK, Bound::AtMost(0.1)),
+            spark(1),
+            spark(2),
+        ]
+    }
+
+    fn contenders(&self, _: &World) -> Vec<Contender> {
+        vec![
+            Contender::Processor(1),
+            Contender::Streams(1),
+            Contender::Processor(2),
+            Contender::Streams(2),
+            Contender::Spark,
+        ]
+    }
+
+    fn is_long(&self, contender: Contender) -> bool {
+        matches!(contender, Contender::Processor(2) | Contender::Streams(2))
+    }
+
+    fn is_ours(&self, contender: Contender) -> bool {
+        matches!(contender, Contender::Processor(_))
     }
 
     fn settings(&self, contender: Contender) -> String {
@@ -64,6 +88,7 @@ impl Scenario for Transform {
                  linger.ms=5, batch.size=262144, heap 1 GB",
                 STREAMS.version
             ),
+            Contender::Spark => spark::settings(false),
         }
     }
 
@@ -105,6 +130,16 @@ impl Scenario for Transform {
                 world.stack.kill(&name).await?;
                 sample?
             }
+            Contender::Spark => {
+                let spec = Job::Transform { source: streamed }.spec(world, &env).await?;
+                let name = spec.name.clone();
+                let clock = Clock::start(world)?;
+                world.stack.start_service(spec, spark::VERSION).await?;
+                let pid = world.pid(&name)?;
+                let sample = clock.follow(world, pid, env.processed_topic(), world.rows, Keys::OneEach).await;
+                world.stack.kill(&name).await?;
+                sample?
+            }
         };
         let expected = topics::digest(&bootstrap, streamed.processed_topic()).await?;
         let found = topics::digest(&bootstrap, env.processed_topic()).await?;
@@ -118,10 +153,12 @@ impl Scenario for Transform {
     }
 }
 
-const fn goal(threads: u8, metric: &'static str, bound: Bound) -> Goal {
-    let (ours, peer) = match threads {
-        1 => ("stream-processor, 1 worker", "Kafka Streams, 1 thread"),
-        _ => ("stream-processor, 2 workers", "Kafka Streams, 2 threads"),
-    };
-    Goal { ours, metric, peer: Some(peer), bound }
+fn spark(threads: u8) -> Goal {
+    let (ours, peer) = (Contender::Processor(threads), Contender::Spark);
+    Goal::beside(ours.to_string(), RATE, peer.to_string(), Bound::AtLeast(5.0))
+}
+
+fn goal(threads: u8, metric: &'static str, bound: Bound) -> Goal {
+    let (ours, peer) = (Contender::Processor(threads), Contender::Streams(threads));
+    Goal::beside(ours.to_string(), metric, peer.to_string(), bound)
 }
