@@ -16,6 +16,7 @@ mod end_to_end;
 mod fetcher;
 mod python_client;
 mod relay;
+mod relay_connections;
 mod relay_large;
 mod relay_slot;
 mod schema_evolution;

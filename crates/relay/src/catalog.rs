@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::order::{quote_identifier, quote_literal};
 use crate::pgoutput::{RelationColumn, RelationMessage, ReplicaIdentity};
+use crate::postgres::within;
 use crate::table::{Table, TableName};
 use crate::value::ColumnType;
 
@@ -69,7 +70,7 @@ SELECT wanted, oid, typtype = 'e' FROM t WHERE typtype <> 'd'";
 /// # Errors
 /// sqlx's.
 pub async fn published(conn: &mut PgConnection, publication: &str) -> Result<Vec<Published>, sqlx::Error> {
-    let rows = sqlx::query(PUBLISHED).bind(publication).fetch_all(&mut *conn).await?;
+    let rows = within(sqlx::query(PUBLISHED).bind(publication).fetch_all(&mut *conn)).await?;
     let mut tables: Vec<Published> = Vec::new();
     for row in rows {
         let column = RelationColumn {
@@ -114,7 +115,7 @@ fn begin_table(row: &PgRow, id: u32, column: RelationColumn) -> Result<Published
 /// # Errors
 /// sqlx's.
 pub async fn key(conn: &mut PgConnection, table: u32) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(KEY).bind(Oid(table)).fetch_all(conn).await
+    within(sqlx::query_scalar(KEY).bind(Oid(table)).fetch_all(conn)).await
 }
 
 /// The types of a relation's columns, in order. A type that is gone counts as [`ColumnType::Other`].
@@ -133,7 +134,7 @@ pub async fn types(
         .collect();
     let mut resolved = HashMap::new();
     if !unknown.is_empty() {
-        for row in sqlx::query(TYPES).bind(unknown).fetch_all(conn).await? {
+        for row in within(sqlx::query(TYPES).bind(unknown).fetch_all(conn)).await? {
             let is_enum: bool = row.try_get(2)?;
             let base = row.try_get::<Oid, _>(1)?.0;
             let ty = if is_enum { Some(ColumnType::Text) } else { ColumnType::of_builtin(base) };
@@ -176,7 +177,7 @@ pub async fn current_values(
         sql_name(&table.name),
         conditions.join(" AND ")
     );
-    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(conn).await?;
+    let row = within(sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(conn)).await?;
     row.map(|row| (0..columns.len()).map(|index| row.try_get(index)).collect()).transpose()
 }
 
