@@ -18,6 +18,7 @@ mod python_client;
 mod relay;
 mod relay_connections;
 mod relay_large;
+mod relay_meanwhile;
 mod relay_slot;
 mod schema_evolution;
 mod stages;
