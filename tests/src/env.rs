@@ -148,6 +148,11 @@ impl TestEnv {
         &self.endpoints.kafka_bootstrap
     }
 
+    /// Port of PostgreSQL, for a [`crate::Gate`] before it.
+    pub fn postgres_port(&self) -> u16 {
+        self.endpoints.postgres_port
+    }
+
     /// Topic of the relay.
     pub fn raw_topic(&self) -> &str {
         self.get("pipeline", "raw_topic")

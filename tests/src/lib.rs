@@ -10,6 +10,7 @@
 pub mod airflow;
 pub mod env;
 mod flow;
+pub mod gate;
 pub mod records;
 pub mod service;
 mod shared;
@@ -18,6 +19,7 @@ pub mod wait;
 
 pub use env::TestEnv;
 pub use flow::Flow;
+pub use gate::Gate;
 pub use records::Record;
 pub use service::Service;
 pub use shared::{binary, fresh_root, project_file, servers};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pipeline_tests::{Service, TestEnv, records, wait};
 use uuid::Uuid;
 
-use crate::relay::{insert, on_its_own_server};
+use crate::relay::{execute, insert, on_its_own_server};
 
 const MILLION: usize = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -84,4 +84,23 @@ async fn a_snapshot_of_a_million_rows_goes_on_after_kills_while_writes_go_on() {
     let (keys, count) = keys(&env).await;
     assert_eq!(count, all);
     assert!(keys == ids(&env).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_almost_a_megabyte_need_less_than_200_megabytes() {
+    const ROWS: usize = 400;
+    let env = TestEnv::new("relay_wide").await;
+    execute(&env.db, "ALTER TABLE users ALTER street_name SET STORAGE EXTERNAL").await;
+    insert(&env.db, ROWS, ROWS).await;
+    let relay = env.start("relay").await;
+    relay.ready().await;
+    execute(&env.db, "UPDATE users SET street_name = repeat(md5(id::text), 28000)").await;
+    let mut most = 0;
+    wait::until("every wide row", PATIENCE, async || {
+        most = most.max(relay.resident_bytes());
+        (published(&relay).await >= 2.0 * ROWS as f64).then_some(())
+    })
+    .await;
+    println!("{most} bytes at the most");
+    assert!(most > 0 && most < 200_000_000, "{most} bytes");
 }

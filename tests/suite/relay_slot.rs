@@ -7,7 +7,11 @@ use apache_avro::types::Value;
 use pipeline_tests::{TestEnv, wait};
 use sqlx::PgPool;
 
+use crate::continuity::assert_continuous;
 use crate::relay::{SOON, execute, ids, insert, keys, on_its_own_server, until_count};
+use crate::stages;
+
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whether WAL from before `lsn` may be removed as far as this slot is concerned.
 async fn is_past(db: &PgPool, slot: &str, lsn: &str) -> bool {
@@ -33,6 +37,79 @@ async fn an_idle_database_beside_a_busy_one_holds_no_wal_back() {
     })
     .await;
     assert_eq!(env.records(env.raw_topic()).await, [], "heartbeats are no records");
+}
+
+/// How many heartbeats a slot of its own sees in the WAL.
+async fn heartbeats(db: &PgPool, slot: &str) -> i64 {
+    let query = "SELECT count(*) FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', \
+                 'publication_names', 'datastreaming', 'messages', 'true') \
+                 WHERE position('pipeline.heartbeat'::bytea IN data) > 0";
+    sqlx::query_scalar(query).bind(slot).fetch_one(db).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_are_written_unless_they_are_turned_off() {
+    let mut env = TestEnv::new("relay_heartbeat").await;
+    let relay = env.start("relay").await;
+    relay.ready().await;
+    let witness = format!("{}_witness", env.name());
+    execute(&env.db, &format!("SELECT pg_create_logical_replication_slot('{witness}', 'pgoutput')")).await;
+    // The default: every 10 s.
+    wait::until("two heartbeats", Duration::from_secs(40), async || {
+        (heartbeats(&env.db, &witness).await >= 2).then_some(())
+    })
+    .await;
+    relay.stop().await;
+    env.set("relay.heartbeat_interval", "0s");
+    let relay = env.start("relay").await;
+    relay.ready().await;
+    let before = heartbeats(&env.db, &witness).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(heartbeats(&env.db, &witness).await, before);
+    relay.stop().await;
+    execute(&env.db, &format!("SELECT pg_drop_replication_slot('{witness}')")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_moved_and_deleted_while_the_slot_was_lost_end_as_in_postgresql() {
+    let env = TestEnv::new("relay_lost_changes").await;
+    insert(&env.db, 300, 300).await;
+    let relay = env.start("relay").await;
+    let processor = env.start("stream-processor").await;
+    let sink = env.start("cassandra-sink").await;
+    relay.ready().await;
+    stages::become_equal(&env, PATIENCE).await;
+    relay.stop().await;
+    execute(&env.db, &format!("SELECT pg_drop_replication_slot('{}')", env.name())).await;
+    execute(
+        &env.db,
+        "CREATE TABLE numbered AS SELECT row_number() OVER (ORDER BY id) AS n, id, users AS row FROM users; \
+         UPDATE users SET nat = 'NO' WHERE id IN (SELECT id FROM numbered WHERE n <= 60); \
+         UPDATE users SET registered_at = '2021-05-05' WHERE id IN (SELECT id FROM numbered WHERE n BETWEEN 41 AND 90); \
+         UPDATE users SET email = 'b@example.com' WHERE id IN (SELECT id FROM numbered WHERE n BETWEEN 81 AND 120); \
+         DELETE FROM users WHERE id IN (SELECT id FROM numbered WHERE n BETWEEN 121 AND 200); \
+         INSERT INTO users SELECT (row).* FROM numbered WHERE n BETWEEN 181 AND 200; \
+         UPDATE users SET nat = 'SE' WHERE id IN (SELECT id FROM numbered WHERE n BETWEEN 191 AND 200)",
+    )
+    .await;
+    insert(&env.db, 50, 50).await;
+    resnapshot(&env).await;
+    // What the new slot has: rows that were moved are moved on and back, those that were deleted are inserted again.
+    execute(
+        &env.db,
+        "UPDATE users SET nat = 'FI' WHERE id IN (SELECT id FROM numbered WHERE n <= 20); \
+         UPDATE users SET nat = 'DK' WHERE id IN (SELECT id FROM numbered WHERE n BETWEEN 21 AND 30); \
+         DELETE FROM users WHERE id IN (SELECT id FROM numbered WHERE n BETWEEN 31 AND 40); \
+         INSERT INTO users SELECT (row).* FROM numbered WHERE n BETWEEN 121 AND 140; \
+         UPDATE users SET nat = 'IS' WHERE id IN (SELECT id FROM numbered WHERE n BETWEEN 131 AND 140)",
+    )
+    .await;
+    relay.restart().await;
+    relay.ready().await;
+    stages::become_equal(&env, PATIENCE).await;
+    // A reader would notice if something were missing at the seam.
+    assert_continuous(env.raw_topic(), &env.records(env.raw_topic()).await);
+    drop((processor, sink));
 }
 
 /// Every key that was read from the table by a snapshot.

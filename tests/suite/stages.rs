@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::deletes_and_order::{expected, found};
+use crate::relay::insert;
 use crate::values::{self, Columns, OF_THE_CHANGE, TABLES};
 
 /// Keys up to this number are of no row: `pipeline repair` leads its notes by them.
@@ -173,6 +174,36 @@ async fn differing_topics(
         }
     }
     Ok([raw, processed])
+}
+
+/// Waits until the raw topic has everything that is committed by now, then compares it, folded by key, with the table.
+/// How many changes of each kind it has.
+///
+/// # Panics
+/// If it is not there within `patience`, differs, or has a change twice or out of order.
+pub(crate) async fn raw_becomes_equal(env: &TestEnv, patience: Duration) -> BTreeMap<String, usize> {
+    // Changes come in the order of their commits, so that this one is the last.
+    insert(&env.db, 1, 1).await;
+    let last: Uuid =
+        sqlx::query_scalar("SELECT id FROM users ORDER BY xmin::text::bigint DESC LIMIT 1")
+            .fetch_one(&env.db)
+            .await
+            .unwrap();
+    let last = last.to_string();
+    let topic = env.raw_topic();
+    wait::until("the last change", patience, async || {
+        env.records(topic).await.iter().any(|record| record.key.as_ref() == Some(&last)).then_some(())
+    })
+    .await;
+    let raw = histories(env, topic).await;
+    check_history(topic, &raw);
+    let (rows, _) = values::expected(env).await;
+    assert_eq!(differing_end(topic, &raw, &rows), None);
+    let mut kinds = BTreeMap::new();
+    for (_, kind) in raw.values().flat_map(|history| &history.changes) {
+        *kinds.entry(kind.clone()).or_default() += 1;
+    }
+    kinds
 }
 
 /// Waits until all Cassandra tables have PostgreSQL's rows, then compares both topics, folded by key, with them and

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::order::{quote_identifier, quote_literal};
 use crate::pgoutput::{RelationColumn, RelationMessage, ReplicaIdentity};
+use crate::postgres::within;
 use crate::table::{Table, TableName};
 use crate::value::ColumnType;
 
@@ -69,7 +70,7 @@ SELECT wanted, oid, typtype = 'e' FROM t WHERE typtype <> 'd'";
 /// # Errors
 /// sqlx's.
 pub async fn published(conn: &mut PgConnection, publication: &str) -> Result<Vec<Published>, sqlx::Error> {
-    let rows = sqlx::query(PUBLISHED).bind(publication).fetch_all(&mut *conn).await?;
+    let rows = within(sqlx::query(PUBLISHED).bind(publication).fetch_all(&mut *conn)).await?;
     let mut tables: Vec<Published> = Vec::new();
     for row in rows {
         let column = RelationColumn {
@@ -114,7 +115,66 @@ fn begin_table(row: &PgRow, id: u32, column: RelationColumn) -> Result<Published
 /// # Errors
 /// sqlx's.
 pub async fn key(conn: &mut PgConnection, table: u32) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar(KEY).bind(Oid(table)).fetch_all(conn).await
+    within(sqlx::query_scalar(KEY).bind(Oid(table)).fetch_all(conn)).await
+}
+
+/// A column of a table as it is now.
+struct Attribute {
+    name: String,
+    type_id: u32,
+    /// Its place in the primary key.
+    position: Option<i64>,
+}
+
+const ATTRIBUTES: &str = r"
+SELECT a.attname::text, a.atttypid, k.position
+FROM pg_attribute a
+LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+LEFT JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k (attnum, position)
+       ON k.attnum = a.attnum
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum";
+
+/// The columns of the primary key of a table that the stream has described, by the names that they had then.
+///
+/// # Errors
+/// sqlx's.
+pub async fn key_then(
+    conn: &mut PgConnection,
+    relation: &RelationMessage,
+) -> Result<Vec<String>, sqlx::Error> {
+    let rows = within(sqlx::query(ATTRIBUTES).bind(Oid(relation.id)).fetch_all(conn)).await?;
+    let attribute = |row: PgRow| {
+        let type_id = row.try_get::<Oid, _>(1)?.0;
+        Ok(Attribute { name: row.try_get(0)?, type_id, position: row.try_get(2)? })
+    };
+    let today: Result<Vec<Attribute>, sqlx::Error> = rows.into_iter().map(attribute).collect();
+    Ok(names_then(&today?, relation))
+}
+
+/// A column of the key that the description does not know by its name was renamed since: it is the one of its type that
+/// the table does not know by its name. If there are several it keeps its name, which is an error later. Of a table
+/// that is gone the replica identity is known, which is the key unless it was set to something else.
+fn names_then(today: &[Attribute], relation: &RelationMessage) -> Vec<String> {
+    if today.is_empty() && relation.replica_identity == ReplicaIdentity::Default {
+        let key = relation.columns.iter().filter(|column| column.identity);
+        return key.map(|column| column.name.clone()).collect();
+    }
+    let mut key: Vec<(i64, &Attribute)> =
+        today.iter().filter_map(|attribute| Some((attribute.position?, attribute))).collect();
+    key.sort_by_key(|(position, _)| *position);
+    let described = |name: &str| relation.columns.iter().any(|column| column.name == name);
+    let is_there = |name: &str| today.iter().any(|attribute| attribute.name == name);
+    let then = |attribute: &Attribute| {
+        let mut renamed = relation.columns.iter().filter(|column| {
+            column.type_id == attribute.type_id && column.identity && !is_there(&column.name)
+        });
+        match (described(&attribute.name), renamed.next(), renamed.next()) {
+            (false, Some(only), None) => only.name.clone(),
+            _ => attribute.name.clone(),
+        }
+    };
+    key.into_iter().map(|(_, attribute)| then(attribute)).collect()
 }
 
 /// The types of a relation's columns, in order. A type that is gone counts as [`ColumnType::Other`].
@@ -133,7 +193,7 @@ pub async fn types(
         .collect();
     let mut resolved = HashMap::new();
     if !unknown.is_empty() {
-        for row in sqlx::query(TYPES).bind(unknown).fetch_all(conn).await? {
+        for row in within(sqlx::query(TYPES).bind(unknown).fetch_all(conn)).await? {
             let is_enum: bool = row.try_get(2)?;
             let base = row.try_get::<Oid, _>(1)?.0;
             let ty = if is_enum { Some(ColumnType::Text) } else { ColumnType::of_builtin(base) };
@@ -176,8 +236,28 @@ pub async fn current_values(
         sql_name(&table.name),
         conditions.join(" AND ")
     );
-    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(conn).await?;
+    let row = within(sqlx::raw_sql(AssertSqlSafe(sql)).fetch_optional(conn)).await?;
     row.map(|row| (0..columns.len()).map(|index| row.try_get(index)).collect()).transpose()
+}
+
+/// Whether a statement failed for a column or a table that is not there.
+#[must_use]
+pub fn is_gone(error: &sqlx::Error) -> bool {
+    const UNDEFINED_COLUMN: &str = "42703";
+    const UNDEFINED_TABLE: &str = "42P01";
+    const NO_SCHEMA: &str = "3F000";
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some(UNDEFINED_COLUMN | UNDEFINED_TABLE | NO_SCHEMA))
+}
+
+/// The columns that a table has now; none if there is no such table.
+///
+/// # Errors
+/// sqlx's.
+pub async fn column_names(conn: &mut PgConnection, table: &TableName) -> Result<Vec<String>, sqlx::Error> {
+    let names = "SELECT attname::text FROM pg_attribute \
+                 WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
+    within(sqlx::query_scalar(names).bind(sql_name(table)).fetch_all(conn)).await
 }
 
 /// A table's name as SQL takes it.
@@ -193,4 +273,61 @@ pub fn sql_name(name: &TableName) -> String {
 pub fn lsn(row: &PgRow, index: usize) -> Result<Option<Lsn>, sqlx::Error> {
     let text: Option<String> = row.try_get(index)?;
     text.map(|text| text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: u32 = 25;
+    const UUID: u32 = 2950;
+
+    fn relation(replica_identity: ReplicaIdentity, columns: &[(&str, u32, bool)]) -> RelationMessage {
+        let column = |(name, type_id, identity): &(&str, u32, bool)| RelationColumn {
+            name: (*name).to_owned(),
+            type_id: *type_id,
+            identity: *identity,
+        };
+        let columns = columns.iter().map(column).collect();
+        RelationMessage {
+            id: 1,
+            schema: "public".to_owned(),
+            table: "t".to_owned(),
+            replica_identity,
+            columns,
+        }
+    }
+
+    fn key(today: &[(&str, u32, Option<i64>)], relation: &RelationMessage) -> Vec<String> {
+        let attribute = |(name, type_id, position): &(&str, u32, Option<i64>)| Attribute {
+            name: (*name).to_owned(),
+            type_id: *type_id,
+            position: *position,
+        };
+        names_then(&today.iter().map(attribute).collect::<Vec<_>>(), relation)
+    }
+
+    #[test]
+    fn the_key_has_the_names_that_it_had_when_the_table_was_described() {
+        let then = relation(
+            ReplicaIdentity::Index,
+            &[("id", UUID, true), ("nat", TEXT, true), ("note", TEXT, false)],
+        );
+        assert_eq!(key(&[("id", UUID, Some(1)), ("nat", TEXT, None)], &then), ["id"]);
+        assert_eq!(key(&[("uid", UUID, Some(1)), ("nat", TEXT, None)], &then), ["id"]);
+        // In the key's order, not the table's.
+        assert_eq!(key(&[("uid", UUID, Some(2)), ("nat", TEXT, Some(1))], &then), ["nat", "id"]);
+        // Another column was renamed with it; or it is new.
+        assert_eq!(key(&[("uid", UUID, Some(1)), ("land", TEXT, None)], &then), ["id"]);
+        assert_eq!(key(&[("id", UUID, None), ("nat", TEXT, None), ("n", UUID, Some(1))], &then), ["n"]);
+        let ambiguous = relation(ReplicaIdentity::Full, &[("a", TEXT, true), ("b", TEXT, true)]);
+        assert_eq!(key(&[("c", TEXT, Some(1)), ("d", TEXT, None)], &ambiguous), ["c"]);
+    }
+
+    #[test]
+    fn a_table_that_is_gone_is_keyed_by_its_replica_identity() {
+        let columns = [("id", UUID, true), ("nat", TEXT, false)];
+        assert_eq!(key(&[], &relation(ReplicaIdentity::Default, &columns)), ["id"]);
+        assert!(key(&[], &relation(ReplicaIdentity::Index, &columns)).is_empty());
+    }
 }

@@ -39,6 +39,14 @@ pub enum RelayError {
         /// The slot.
         slot: String,
     },
+    /// The replication connection is dead, and neither side was told.
+    #[error(
+        "nothing came through the replication connection for {seconds} s, though PostgreSQL sent something or is away"
+    )]
+    Silent {
+        /// For how long.
+        seconds: u64,
+    },
     /// Something must be there first.
     #[error(transparent)]
     NotYet(#[from] NotYet),
@@ -145,6 +153,7 @@ impl RelayError {
             | Self::Sql(_)
             | Self::Replication(_)
             | Self::StreamEnded
+            | Self::Silent { .. }
             | Self::NotYet(_) => Policy::Retry(Part::Postgres),
             Self::SlotTaken { .. } => Policy::Retry(Part::Slot),
             Self::Kafka(error) => match error.remedy {

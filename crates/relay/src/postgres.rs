@@ -21,14 +21,34 @@ const TEXT_FORMS: [(&str, &str); 5] = [
 /// How often the stream's client reports the confirmed position.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Events between the replication connection and the relay. Rows have up to a few kilobytes; the sockets' own
-/// buffers carry the stream over a commit.
-const BUFFERED_EVENTS: usize = 512;
+/// Events between the replication connection and the relay. They are counted, not weighed, so there are few: a row of
+/// a megabyte, about the most that a Kafka record may have, is one. The sockets' own buffers carry the stream over a
+/// commit.
+const BUFFERED_EVENTS: usize = 64;
+
+/// How long PostgreSQL may take to answer what it answers at once when it is well. A connection that is dead without
+/// either side knowing never answers.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the work gives, unless it takes longer than [`PATIENCE`]; its connection must not be used again then.
+///
+/// # Errors
+/// Those of the work, or that it took too long.
+pub async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// The error of a connection that does not answer.
+#[must_use]
+pub fn silent() -> sqlx::Error {
+    let text = format!("no answer from PostgreSQL within {} s", PATIENCE.as_secs());
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text))
+}
 
 /// Opens a connection for queries.
 ///
 /// # Errors
-/// sqlx's, if the server is away or refuses.
+/// sqlx's, if the server is away, refuses, or does not answer.
 pub async fn connect(config: &PostgresConfig, application_name: &str) -> Result<PgConnection, sqlx::Error> {
     let ssl_mode = match config.ssl_mode {
         SslMode::Disable => PgSslMode::Disable,
@@ -36,7 +56,7 @@ pub async fn connect(config: &PostgresConfig, application_name: &str) -> Result<
         SslMode::Require => PgSslMode::Require,
         SslMode::VerifyFull => PgSslMode::VerifyFull,
     };
-    PgConnectOptions::new_without_pgpass()
+    let options = PgConnectOptions::new_without_pgpass()
         .host(&config.host)
         .port(config.port)
         .database(&config.database)
@@ -47,9 +67,8 @@ pub async fn connect(config: &PostgresConfig, application_name: &str) -> Result<
         .options(TEXT_FORMS)
         // A snapshot may take long, and may wait long for Kafka.
         .options([("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")])
-        .disable_statement_logging()
-        .connect()
-        .await
+        .disable_statement_logging();
+    within(options.connect()).await
 }
 
 /// How the slot is streamed from where it stands.

@@ -10,6 +10,7 @@ use sqlx::postgres::PgConnection;
 use crate::catalog::{self, Published};
 use crate::config::RelayConfig;
 use crate::error::RelayError;
+use crate::postgres::within;
 
 /// Something that is not there yet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -159,7 +160,7 @@ SELECT current_setting('server_version_num')::int, current_setting('wal_level'),
 /// # Errors
 /// The first thing that does not hold.
 pub async fn check(conn: &mut PgConnection, config: &RelayConfig) -> Result<Server, RelayError> {
-    let row = sqlx::query(SERVER).fetch_one(&mut *conn).await?;
+    let row = within(sqlx::query(SERVER).fetch_one(&mut *conn)).await?;
     let version: i32 = row.try_get(0)?;
     if version < 150_000 {
         return Err(Unusable::Version(version / 10_000).into());
@@ -175,11 +176,10 @@ pub async fn check(conn: &mut PgConnection, config: &RelayConfig) -> Result<Serv
     if row.try_get::<String, _>(5)? == "SQL_ASCII" {
         return Err(Unusable::Encoding(database).into());
     }
-    let publication = sqlx::query("SELECT pubupdate OR pubdelete FROM pg_publication WHERE pubname = $1")
-        .bind(&config.publication)
-        .fetch_optional(&mut *conn)
-        .await?
-        .ok_or_else(|| NotYet::Publication(config.publication.clone()))?;
+    let publication = "SELECT pubupdate OR pubdelete FROM pg_publication WHERE pubname = $1";
+    let publication = sqlx::query(publication).bind(&config.publication).fetch_optional(&mut *conn);
+    let publication =
+        within(publication).await?.ok_or_else(|| NotYet::Publication(config.publication.clone()))?;
     let tables = catalog::published(conn, &config.publication).await?;
     if tables.is_empty() {
         return Err(NotYet::Tables(config.publication.clone()).into());

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use events::Registry;
 use events::schemas::value_subject;
+use events::{Registry, RegistryError};
 use service::health::Component;
 use service::retry;
 use sqlx::postgres::PgConnection;
@@ -136,7 +136,7 @@ impl Relations {
         let entry = self.by_id.get(&id).ok_or(RelayError::UnknownRelation(id))?;
         let message = entry.message.clone();
         let types = catalog::types(conn, &message).await?;
-        let key = catalog::key(conn, id).await?;
+        let key = catalog::key_then(conn, &message).await?;
         let table = self.table(&message, &types, &key)?;
         if self.binary && !table.reads_binary() {
             return Err(RelayError::NeedsText { table: table.name });
@@ -193,6 +193,12 @@ impl Relations {
         let answer = retry::until_ready(&self.component, &self.shutdown, "Schema Registry", async || {
             match self.registry.register(&subject, schema).await {
                 Err(error) if error.is_transient() => Err(service::error_chain(&error)),
+                // Nothing can be incompatible with nothing: Apicurio answers so, too, while the subject is being made.
+                Err(error @ RegistryError::Incompatible { .. })
+                    if matches!(self.registry.latest_schema(&subject).await, Ok(None)) =>
+                {
+                    Err(service::error_chain(&error))
+                }
                 answer => Ok(answer),
             }
         });

@@ -85,7 +85,7 @@ fn avro_type(ty: ColumnType) -> Value {
 }
 
 /// A name in Avro's alphabet (`[A-Za-z_][A-Za-z0-9_]*`), other characters as `_`.
-fn avro_name(name: &str) -> String {
+pub(crate) fn avro_name(name: &str) -> String {
     let mut out = String::with_capacity(name.len() + 1);
     if name.starts_with(|first: char| first.is_ascii_digit()) {
         out.push('_');

@@ -140,6 +140,7 @@ impl Sink {
             .headers(headers);
         message.payload = record.value;
         self.producer.send(message).map_err(|source| refused(source, record))?;
+        crash::here_after(CrashPoint::RelayAfterProduce, || self.producer.flush());
         open.records += 1;
         open.bytes += (record.key.len() + record.value.map_or(0, <[u8]>::len)) as u64;
         if open.records.is_multiple_of(POLL_EVERY) {
@@ -194,6 +195,15 @@ impl Sink {
         crash::here(CrashPoint::RelayAfterCommit);
         self.open = None;
         Ok(())
+    }
+
+    /// Gives the open transaction up, so that readers do not wait for it until the brokers do. The sink must not be
+    /// used again then, since its numbers have gone on.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn abort(&self) -> Result<(), TransactionError> {
+        self.producer.abort()
     }
 
     fn begin(&mut self) -> Result<Open, TransactionError> {

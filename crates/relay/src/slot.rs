@@ -1,5 +1,6 @@
 //! The replication slot: making it, and gaining it from another relay.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
 use crate::error::RelayError;
+use crate::postgres::{PATIENCE, within};
 use crate::preflight::Unusable;
 
 /// How often a standby looks whether the slot is free.
@@ -63,7 +65,7 @@ WHERE s.slot_name = $1";
 /// # Errors
 /// sqlx's.
 pub async fn find(conn: &mut PgConnection, slot: &str) -> Result<Option<SlotState>, sqlx::Error> {
-    let Some(row) = sqlx::query(SLOT).bind(slot).fetch_optional(conn).await? else {
+    let Some(row) = within(sqlx::query(SLOT).bind(slot).fetch_optional(conn)).await? else {
         return Ok(None);
     };
     let holder = match row.try_get(2)? {
@@ -118,7 +120,9 @@ pub async fn gain(
             continue;
         }
         let mut client = ReplicationClient::connect(config.clone()).await?;
-        match client.wait_started().await {
+        let started = tokio::time::timeout(PATIENCE, client.wait_started()).await;
+        match started.unwrap_or_else(|_| Err(PgWireError::Io(Arc::new(std::io::ErrorKind::TimedOut.into()))))
+        {
             Ok(()) => {
                 // Read again: its last holder may have confirmed more since.
                 let state = find(conn, slot).await?.unwrap_or(state);
@@ -128,7 +132,11 @@ pub async fn gain(
                 tokio::time::sleep(STANDBY_INTERVAL).await;
             }
             Err(PgWireError::Server(message)) if message.contains(UNDEFINED) => return Ok(Gained::Missing),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                // One that is still about to begin would hold the slot, and nobody would read it.
+                client.abort();
+                return Err(error.into());
+            }
         }
     }
     Ok(Gained::Stopped)
@@ -181,6 +189,27 @@ pub async fn create(conn: &mut PgConnection, slot: &str) -> Result<(), RelayErro
     }
 }
 
+const WORKING: &str =
+    "SELECT coalesce(bool_or(state = 'active' AND wait_event IS DISTINCT FROM 'ClientWrite'), false)
+FROM pg_stat_activity WHERE pid = $1";
+
+/// Whether a session is at work: neither idle nor gone, nor stuck in telling us something that does not arrive. What
+/// may rightly take long is looked at so, where a bound would break it off.
+///
+/// # Errors
+/// sqlx's.
+pub async fn is_working(conn: &mut PgConnection, pid: i32) -> Result<bool, sqlx::Error> {
+    within(sqlx::query_scalar(WORKING).bind(pid).fetch_one(conn)).await
+}
+
+/// The process of a session.
+///
+/// # Errors
+/// sqlx's.
+pub async fn process(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    within(sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(conn)).await
+}
+
 /// The oldest transaction that is open, for a person to find it.
 const OLDEST: &str = r"
 SELECT format('process %s (%s) of %s, open since %s', pid, application_name, usename,
@@ -194,6 +223,6 @@ ORDER BY xact_start LIMIT 1";
 /// # Errors
 /// sqlx's.
 pub async fn oldest_transaction(conn: &mut PgConnection) -> Result<String, sqlx::Error> {
-    let found: Option<String> = sqlx::query_scalar(OLDEST).fetch_optional(conn).await?;
+    let found: Option<String> = within(sqlx::query_scalar(OLDEST).fetch_optional(conn)).await?;
     Ok(found.unwrap_or_else(|| "a prepared transaction (pg_prepared_xacts)".to_owned()))
 }

@@ -3,28 +3,28 @@
 //! Many transactions of PostgreSQL share one of Kafka, and a large one takes several. What is at or before the
 //! published place is skipped. PostgreSQL is told to forget WAL only once Kafka has committed what came of it.
 
+mod apply;
+
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use events::repair::Order;
 use futures::FutureExt as _;
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationEvent};
 use service::crash::{self, CrashPoint};
 use sqlx::postgres::PgConnection;
 use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
 
-use crate::catalog;
-use crate::change::{Change, Published, Writer};
+use crate::change::Writer;
 use crate::error::RelayError;
+use crate::interrupts::Interrupts;
 use crate::metrics::RelayMetrics;
-use crate::pgoutput::{self, Cell, ChangeKind, Message, Row, Rows};
-use crate::plan::Stamp;
+use crate::pgoutput::Rows;
 use crate::progress::{Handover, Phase, Place, Progress};
+use crate::pulse::{self, Pulse};
 use crate::relations::Relations;
-use crate::repair;
 use crate::report::Report;
 use crate::sink::Sink;
-use crate::unchanged;
+use crate::slot;
 use crate::value::datetime::timestamp_from_binary;
 
 /// How long a Kafka transaction may stay open while there is more at hand, so that a steady stream is not delayed
@@ -36,6 +36,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often the position follows the WAL when there is nothing to publish.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often [`CrashPoint::RelayAfterFeedback`] is looked for.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the stream works with.
 pub struct Stream<'a> {
@@ -49,12 +52,10 @@ pub struct Stream<'a> {
     pub conn: &'a mut PgConnection,
     /// Counters.
     pub metrics: &'a RelayMetrics,
-    /// When to stop.
-    pub shutdown: &'a CancellationToken,
-    /// Cancelled when the slot is no longer held.
-    pub slot_lost: &'a CancellationToken,
-    /// Name of the slot.
-    pub slot: &'a str,
+    /// What ends it.
+    pub interrupts: Interrupts<'a>,
+    /// Whether anything still comes through the replication connection.
+    pub pulse: &'a Pulse,
     /// Name of the publication.
     pub publication: &'a str,
 }
@@ -73,12 +74,20 @@ struct State {
     transaction: Option<Transaction>,
     /// Commit time of the oldest change in the open Kafka transaction, microseconds since 1970.
     oldest_micros: Option<i64>,
+    /// Changes were committed that PostgreSQL may not know of yet; kept for the tests of a crash.
+    unconfirmed: bool,
     last_commit: Instant,
+    /// Since when nothing came, nor was anything done that would have kept it from being read.
+    silent_since: Instant,
     last_stock: Instant,
     rows: Rows,
     writer: Writer,
     report: Report,
 }
+
+/// What comes after an event: the next one, or, where the shutdown came while its change waited for something, nothing
+/// at all. Whatever was read after that change would move the position past it.
+type Flow = ControlFlow<()>;
 
 /// The transaction whose changes arrive.
 #[derive(Clone, Copy)]
@@ -109,7 +118,9 @@ impl Stream<'_> {
             handover,
             transaction: None,
             oldest_micros: None,
+            unconfirmed: false,
             last_commit: Instant::now(),
+            silent_since: Instant::now(),
             last_stock: Instant::now(),
             rows: Rows::default(),
             writer: Writer::default(),
@@ -118,8 +129,13 @@ impl Stream<'_> {
         self.client.update_applied_lsn(end_lsn);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !self.shutdown.is_cancelled() {
-            self.take_what_is_at_hand(&mut state).await?;
+        while !self.interrupts.shutdown.is_cancelled() {
+            if self.take_what_is_at_hand(&mut state).await?.is_break() {
+                return self.leave();
+            }
+            if crash::is_armed(CrashPoint::RelayAfterFeedback) && std::mem::take(&mut state.unconfirmed) {
+                self.crash_after_feedback(state.published_end).await?;
+            }
             let deadline = self.sink.deadline();
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.commit(&mut state)?;
@@ -127,13 +143,18 @@ impl Stream<'_> {
             }
             tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => {}
-                () = self.slot_lost.cancelled() => {
-                    return Err(RelayError::SlotTaken { slot: self.slot.to_owned() });
+                () = self.interrupts.shutdown.cancelled() => {}
+                () = self.interrupts.slot_lost.cancelled() => {
+                    return Err(self.interrupts.taken());
                 }
                 // Before the events, which may never pause.
                 _ = tick.tick() => self.take_stock(&mut state)?,
-                event = self.client.recv() => self.handle(&mut state, event).await?,
+                event = self.client.recv() => {
+                    if self.handle(&mut state, event).await?.is_break() {
+                        return self.leave();
+                    }
+                    state.silent_since = Instant::now();
+                }
                 () = sleep_until(deadline) => self.commit(&mut state)?,
             }
         }
@@ -143,27 +164,51 @@ impl Stream<'_> {
         Ok(())
     }
 
+    /// The crash point of which only PostgreSQL can say that it is reached.
+    #[cold]
+    async fn crash_after_feedback(&mut self, end_lsn: Lsn) -> Result<(), RelayError> {
+        while slot::find(self.conn, self.interrupts.slot).await?.is_some_and(|slot| slot.confirmed < end_lsn)
+        {
+            tokio::time::sleep(FEEDBACK_INTERVAL).await;
+        }
+        crash::here(CrashPoint::RelayAfterFeedback);
+        Ok(())
+    }
+
+    /// Ends where a change stays unpublished: what is not committed yet is published by the next start.
+    fn leave(&self) -> Result<(), RelayError> {
+        if self.sink.is_open() {
+            self.sink.abort()?;
+        }
+        Ok(())
+    }
+
     /// Handles events until none is ready or it is time to take stock, committing transactions that are full or old.
-    async fn take_what_is_at_hand(&mut self, state: &mut State) -> Result<(), RelayError> {
+    async fn take_what_is_at_hand(&mut self, state: &mut State) -> Result<Flow, RelayError> {
         while let Some(event) = self.client.recv().now_or_never() {
-            self.handle(state, event).await?;
+            if self.handle(state, event).await?.is_break() {
+                return Ok(Flow::Break(()));
+            }
+            state.silent_since = Instant::now();
             if self.sink.is_full() || self.sink.age().is_some_and(|age| age >= MAX_AGE) {
                 self.commit(state)?;
-                if self.shutdown.is_cancelled() || state.last_stock.elapsed() >= TICK {
+                if self.interrupts.shutdown.is_cancelled() || state.last_stock.elapsed() >= TICK {
                     break;
                 }
             }
         }
-        Ok(())
+        Ok(Flow::Continue(()))
     }
 
     async fn handle(
         &mut self,
         state: &mut State,
         event: Result<Option<ReplicationEvent>, PgWireError>,
-    ) -> Result<(), RelayError> {
+    ) -> Result<Flow, RelayError> {
         match event?.ok_or(RelayError::StreamEnded)? {
-            ReplicationEvent::XLogData { wal_start, data, .. } => self.message(state, wal_start, &data).await,
+            ReplicationEvent::XLogData { wal_start, data, .. } => {
+                return self.message(state, wal_start, &data).await;
+            }
             ReplicationEvent::Begin { final_lsn, xid, commit_time_micros } => {
                 state.transaction = Some(Transaction {
                     commit_lsn: final_lsn,
@@ -171,14 +216,12 @@ impl Stream<'_> {
                     xid,
                     changes: 0,
                 });
-                Ok(())
             }
             ReplicationEvent::Commit { end_lsn, .. } => {
                 state.transaction = None;
                 state.end_lsn = state.end_lsn.max(end_lsn);
                 state.report.transactions += 1;
                 self.metrics.source_transactions.increment(1);
-                Ok(())
             }
             ReplicationEvent::KeepAlive { wal_end, reply_requested, .. } => {
                 state.reach(wal_end);
@@ -186,129 +229,21 @@ impl Stream<'_> {
                 if reply_requested && state.transaction.is_none() && state.end_lsn > state.published_end {
                     self.commit(state)?;
                 }
-                Ok(())
             }
             ReplicationEvent::Message { transactional: true, lsn, prefix, content }
                 if prefix == events::repair::PREFIX =>
             {
-                self.repair(state, lsn, &content).await
+                return self.repair(state, lsn, &content).await;
             }
-            ReplicationEvent::Message { lsn, .. } => {
+            ReplicationEvent::Message { lsn, prefix, content, .. } => {
                 state.reach(lsn);
-                Ok(())
-            }
-            ReplicationEvent::StoppedAt { .. } => Err(RelayError::StreamEnded),
-        }
-    }
-
-    async fn message(&mut self, state: &mut State, lsn: Lsn, data: &[u8]) -> Result<(), RelayError> {
-        match pgoutput::parse(data, &mut state.rows)? {
-            Message::Change { relation, kind } => self.change(state, lsn, data, relation, kind).await,
-            Message::Relation(relation) => {
-                self.relations.describe(relation);
-                Ok(())
-            }
-            Message::Truncate { relations } => {
-                if self.next_change(state)?.is_some() {
-                    self.metrics.truncates.increment(1);
-                    let tables: Vec<String> =
-                        relations.iter().filter_map(|id| self.relations.name(*id)).collect();
-                    tracing::warn!(
-                        tables = tables.join(", "),
-                        "TRUNCATE is not relayed: no record says which keys are gone; delete the rows instead"
-                    );
+                if prefix == pulse::PREFIX {
+                    self.pulse.arrived(&content);
                 }
-                Ok(())
             }
-            Message::Ignored => Ok(()),
+            ReplicationEvent::StoppedAt { .. } => return Err(RelayError::StreamEnded),
         }
-    }
-
-    /// Moves on to the next change of the transaction; `None` if it is published already.
-    fn next_change(&self, state: &mut State) -> Result<Option<Transaction>, RelayError> {
-        let transaction = state.transaction.as_mut().ok_or(RelayError::NoTransaction)?;
-        transaction.changes += 1;
-        let place = Place { commit_lsn: transaction.commit_lsn, ordinal: transaction.changes };
-        if place <= state.place {
-            self.metrics.skipped_published.increment(1);
-            return Ok(None);
-        }
-        state.place = place;
-        Ok(Some(*transaction))
-    }
-
-    async fn change(
-        &mut self,
-        state: &mut State,
-        lsn: Lsn,
-        data: &[u8],
-        relation: u32,
-        kind: ChangeKind,
-    ) -> Result<(), RelayError> {
-        let Some(transaction) = self.next_change(state)? else {
-            return Ok(());
-        };
-        if self.relations.active(relation).is_none() && !self.relations.activate(self.conn, relation).await? {
-            // The shutdown came while the registry was waited for: the change stays unpublished.
-            state.place.ordinal -= 1;
-            return Ok(());
-        }
-        let filled = if matches!(kind, ChangeKind::Update { .. }) && state.rows.new.contains(&Cell::Unchanged)
-        {
-            let table = self.relations.active(relation).ok_or(RelayError::UnknownRelation(relation))?;
-            let has_old = kind == ChangeKind::Update { has_old: true };
-            unchanged::fill(self.conn, table, data, &mut state.rows, has_old, &self.metrics.fetched).await?
-        } else {
-            None
-        };
-        let data = filled.as_deref().unwrap_or(data);
-        let table = self.relations.active_mut(relation).ok_or(RelayError::UnknownRelation(relation))?;
-        let change = Change {
-            kind,
-            new: Row { data, cells: &state.rows.new },
-            old: Row { data, cells: &state.rows.old },
-            stamp: Stamp { lsn: lsn.as_u64(), commit_micros: transaction.commit_micros },
-        };
-        let handover = state.handover.as_ref().filter(|handover| transaction.commit_lsn < handover.until);
-        let published =
-            Published { coverage: handover.map(|handover| &handover.coverage), xid: transaction.xid };
-        if state.writer.write(table, change, published, self.sink)? {
-            state.oldest_micros.get_or_insert(transaction.commit_micros);
-            state.report.rows += 1;
-        } else {
-            self.metrics.skipped_snapshot.increment(1);
-        }
-        Ok(())
-    }
-
-    /// Publishes rows once more. An order that nobody can follow is logged and left out, as it would stay one.
-    async fn repair(&mut self, state: &mut State, lsn: Lsn, content: &[u8]) -> Result<(), RelayError> {
-        let Some(transaction) = self.next_change(state)? else {
-            return Ok(());
-        };
-        let order: Order = match serde_json::from_slice(content) {
-            Ok(order) => order,
-            Err(error) => {
-                tracing::warn!(%lsn, %error, "not an order for a repair");
-                return Ok(());
-            }
-        };
-        let published = catalog::published(self.conn, self.publication).await?;
-        let Some(relation) = self.relations.find(&order.table, published) else {
-            tracing::warn!(%lsn, table = order.table, "no repair: the table is not published");
-            return Ok(());
-        };
-        if self.relations.active(relation).is_none() && !self.relations.activate(self.conn, relation).await? {
-            state.place.ordinal -= 1;
-            return Ok(());
-        }
-        let table = self.relations.active_mut(relation).ok_or(RelayError::UnknownRelation(relation))?;
-        let stamp = Stamp { lsn: lsn.as_u64(), commit_micros: transaction.commit_micros };
-        let records = repair::publish(self.conn, table, &order, stamp, &mut state.writer, self.sink).await?;
-        state.oldest_micros.get_or_insert(transaction.commit_micros);
-        state.report.rows += records;
-        tracing::info!(table = order.table, rows = order.rows.len(), records, "repaired");
-        Ok(())
+        Ok(Flow::Continue(()))
     }
 
     /// Commits the records sent since the last time, and the place they lead to; then confirms to PostgreSQL.
@@ -322,12 +257,13 @@ impl Stream<'_> {
         let started = Instant::now();
         self.sink.commit(Progress { phase, ..state.origin.clone() })?;
         self.client.update_applied_lsn(state.end_lsn);
-        crash::here(CrashPoint::RelayAfterFeedback);
         state.published_end = state.end_lsn;
         state.last_commit = Instant::now();
+        state.silent_since = state.last_commit;
         self.relations.count_published();
         self.metrics.kafka_transactions.increment(1);
         self.metrics.commit_seconds.record(started.elapsed());
+        state.unconfirmed |= state.oldest_micros.is_some();
         if let Some(oldest) = state.oldest_micros.take() {
             self.metrics.latency_seconds.record(age_seconds(oldest));
         }
@@ -336,6 +272,7 @@ impl Stream<'_> {
 
     fn take_stock(&mut self, state: &mut State) -> Result<(), RelayError> {
         state.last_stock = Instant::now();
+        self.pulse.check(state.silent_since.elapsed())?;
         let behind = state.transaction.map(|transaction| transaction.commit_micros).or(state.oldest_micros);
         self.metrics.lag_seconds.set(behind.map_or(0.0, age_seconds));
         state.report.log_if_due(behind.map_or(0.0, age_seconds));

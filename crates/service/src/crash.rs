@@ -23,11 +23,13 @@ pub enum CrashPoint {
     FetcherAfterPageCommit,
     /// The relay is about to hand a change to Kafka.
     RelayBeforeProduce,
+    /// The brokers have the change, in a transaction that is open.
+    RelayAfterProduce,
     /// The position is in the transaction, too.
     RelayBeforeCommit,
     /// Kafka has committed; PostgreSQL does not know yet.
     RelayAfterCommit,
-    /// The replication connection has the position that it tells PostgreSQL next.
+    /// PostgreSQL knows, too: the slot's confirmed position has moved past changes.
     RelayAfterFeedback,
     /// The processor has read a batch.
     ProcessorBeforeProduce,
@@ -49,10 +51,11 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// Every point and its name.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::FetcherBeforePageCommit, "fetcher.before_page_commit"),
         (Self::FetcherAfterPageCommit, "fetcher.after_page_commit"),
         (Self::RelayBeforeProduce, "relay.before_produce"),
+        (Self::RelayAfterProduce, "relay.after_produce"),
         (Self::RelayBeforeCommit, "relay.before_commit"),
         (Self::RelayAfterCommit, "relay.after_commit"),
         (Self::RelayAfterFeedback, "relay.after_feedback"),
@@ -85,7 +88,21 @@ pub fn here(point: CrashPoint) {
     }
 }
 
-/// Whether the process is to end at this point.
+/// The same after `seen`, which makes others see what the point is about; not done on any other way.
+#[inline]
+pub fn here_after(point: CrashPoint, seen: impl FnOnce()) {
+    if let Some(armed) = ARMED.get()
+        && armed.point == point
+    {
+        if armed.left.load(Ordering::Relaxed) == 1 {
+            seen();
+        }
+        armed.visited();
+    }
+}
+
+/// Whether the process is to end at this point, sooner or later: for one that has to be waited for.
+#[inline]
 #[must_use]
 pub fn is_armed(point: CrashPoint) -> bool {
     ARMED.get().is_some_and(|armed| armed.point == point)

@@ -29,7 +29,7 @@ pub enum SnapshotError {
 }
 
 /// A table that is being read.
-pub(super) struct Copy<'a> {
+pub(crate) struct Copy<'a> {
     messages: BoxStream<'a, Result<Bytes, sqlx::Error>>,
     format: Format,
     first: bool,
@@ -44,7 +44,7 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 impl<'a> Copy<'a> {
     /// Begins to read the rows after the key, in the order of the keys.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         reader: &'a mut PgConnection,
         published: &Published,
         table: &Active,
@@ -79,7 +79,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Moves on to the next row; `false` after the last one.
-    pub(super) async fn next(&mut self) -> Result<bool, SnapshotError> {
+    pub(crate) async fn next(&mut self) -> Result<bool, SnapshotError> {
         let Some(mut message) = self.messages.try_next().await? else {
             return Ok(false);
         };
@@ -110,7 +110,7 @@ impl<'a> Copy<'a> {
     }
 
     /// The current row.
-    pub(super) fn row(&self) -> Row<'_> {
+    pub(crate) fn row(&self) -> Row<'_> {
         let data = match self.format {
             Format::Binary => &self.row[..],
             Format::Text => &self.text[..],

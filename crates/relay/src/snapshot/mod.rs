@@ -5,8 +5,9 @@
 //! kept, so that the stream can leave them out, by key range where a snapshot took several attempts
 //! (see [`crate::progress::Coverage`]).
 
-mod copy;
+pub(crate) mod copy;
 
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pgwire_replication::Lsn;
@@ -20,7 +21,7 @@ use crate::catalog::{self, Published};
 use crate::change::Writer;
 use crate::error::RelayError;
 use crate::plan::Stamp;
-use crate::postgres;
+use crate::postgres::{self, PATIENCE, within};
 use crate::progress::{Coverage, Handover, Phase, Progress};
 use crate::relations::Relations;
 use crate::report::Report;
@@ -31,6 +32,9 @@ pub use copy::SnapshotError;
 
 /// How often the end of old transactions is looked for.
 const WAIT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// So many looks in a row, [`PATIENCE`] apart, at a session that is to send rows and does not: they were lost.
+const MAX_IDLE: u32 = 2;
 
 /// What a snapshot works with.
 pub struct Snapshot<'a> {
@@ -48,10 +52,6 @@ pub struct Snapshot<'a> {
     pub component: &'a Component,
     /// When to stop.
     pub shutdown: &'a CancellationToken,
-    /// Cancelled when the slot is no longer held.
-    pub slot_lost: &'a CancellationToken,
-    /// Name of the slot.
-    pub slot: &'a str,
     /// Whose positions are kept; its phase is not kept up to date.
     pub origin: Progress,
     /// From where the slot streams.
@@ -62,14 +62,14 @@ pub struct Snapshot<'a> {
 
 impl Snapshot<'_> {
     /// Publishes what `coverage` does not have yet. `None` if the shutdown came first; what was published stands in
-    /// the offsets topic.
+    /// the offsets topic. It may be broken off while it waits.
     ///
     /// # Errors
     /// Anything that keeps the snapshot from going on.
     pub async fn run(mut self, mut coverage: Coverage) -> Result<Option<Handover>, RelayError> {
         let started = Instant::now();
-        if coverage.snapshots.is_empty() && !self.wait_for_old_transactions().await? {
-            return Ok(None);
+        if coverage.snapshots.is_empty() {
+            self.wait_for_old_transactions().await?;
         }
         let mut reader = postgres::connect(self.postgres, "pipeline-relay-snapshot").await?;
         let (snapshot, until, micros) = begin(&mut reader).await?;
@@ -84,32 +84,28 @@ impl Snapshot<'_> {
             }
         }
         // Nothing was written, so that there is nothing to commit.
-        reader.close().await?;
+        within(reader.close()).await?;
         tracing::info!(rows, seconds = started.elapsed().as_secs_f32(), "snapshot done");
         Ok(Some(Handover { until, coverage }))
     }
 
     /// Waits until every transaction that runs now has ended: after that, what the stream does not have is visible.
-    async fn wait_for_old_transactions(&mut self) -> Result<bool, RelayError> {
-        let running: String = sqlx::query_scalar("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
-            .fetch_one(&mut *self.conn)
-            .await?;
+    async fn wait_for_old_transactions(&mut self) -> Result<(), RelayError> {
+        let running = sqlx::query_scalar("SELECT pg_snapshot_xmax(pg_current_snapshot())::text");
+        let running: String = within(running.fetch_one(&mut *self.conn)).await?;
         let ended = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::text::xid8";
         let started = Instant::now();
-        while !sqlx::query_scalar::<_, bool>(ended).bind(&running).fetch_one(&mut *self.conn).await? {
+        while !within(sqlx::query_scalar::<_, bool>(ended).bind(&running).fetch_one(&mut *self.conn)).await? {
             if started.elapsed() > Duration::from_secs(1) {
                 let oldest = slot::oldest_transaction(self.conn).await?;
                 self.component.waiting(format!(
                     "the snapshot begins when the transactions that were open before it have ended, such as {oldest}"
                 ));
             }
-            tokio::select! {
-                () = self.shutdown.cancelled() => return Ok(false),
-                () = tokio::time::sleep(WAIT_INTERVAL) => {}
-            }
+            tokio::time::sleep(WAIT_INTERVAL).await;
         }
         self.component.ready();
-        Ok(true)
+        Ok(())
     }
 
     /// Rows published; `None` if the shutdown came first.
@@ -127,17 +123,11 @@ impl Snapshot<'_> {
         if coverage.is_finished(&table.name) {
             return Ok(Some(0));
         }
-        let mut copy = copy::Copy::begin(reader, published, &table, coverage.last_key(&table.name)).await?;
+        let pid = slot::process(reader).await?;
+        let begun = copy::Copy::begin(reader, published, &table, coverage.last_key(&table.name));
+        let mut copy = attended(self.conn, pid, begun).await?;
         let (mut writer, mut report, mut rows) = (Writer::default(), Report::default(), 0);
-        loop {
-            tokio::select! {
-                biased;
-                more = copy.next() => if !more? { break },
-                () = self.shutdown.cancelled() => return Ok(None),
-                () = self.slot_lost.cancelled() => {
-                    return Err(RelayError::SlotTaken { slot: self.slot.to_owned() });
-                }
-            }
+        while attended(self.conn, pid, copy.next()).await? {
             writer.write_read(&mut table, copy.row(), stamp, self.sink)?;
             rows += 1;
             report.rows += 1;
@@ -170,18 +160,43 @@ impl Snapshot<'_> {
     }
 }
 
+/// What the work gives that waits for this process of PostgreSQL. The first row may have to wait for a sort or a lock, so
+/// there is no bound: it is broken off when that process does nothing for it, since what it said was lost then.
+async fn attended<T>(
+    conn: &mut PgConnection,
+    pid: i32,
+    work: impl Future<Output = Result<T, SnapshotError>>,
+) -> Result<T, RelayError> {
+    let mut work = std::pin::pin!(work);
+    // Nearly always; without the clock's cost for each row.
+    if let Poll::Ready(done) = futures::poll!(work.as_mut()) {
+        return Ok(done?);
+    }
+    let mut idle = 0;
+    while idle < MAX_IDLE {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done?),
+            () = tokio::time::sleep(PATIENCE) => {
+                idle = if slot::is_working(conn, pid).await? { 0 } else { idle + 1 };
+            }
+        }
+    }
+    Err(postgres::silent().into())
+}
+
 /// Begins the reading transaction: its snapshot, the end of the WAL after it was taken, and its time in microseconds
 /// since 1970.
 async fn begin(reader: &mut PgConnection) -> Result<(XidSnapshot, Lsn, i64), RelayError> {
-    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut *reader).await?;
+    let begin = sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+    within(begin.execute(&mut *reader)).await?;
     // The snapshot is taken before the statement runs, and the WAL's end read while it does: whatever the snapshot
     // sees has committed before that end.
     let row = sqlx::query(
         "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, \
          (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-    )
-    .fetch_one(reader)
-    .await?;
+    );
+    let row = within(row.fetch_one(reader)).await?;
     let snapshot: String = row.try_get(0)?;
     let snapshot = snapshot.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     let until = catalog::lsn(&row, 1)?.unwrap_or_default();

@@ -22,6 +22,16 @@ pub const fn timestamp_from_binary(micros: i64) -> i64 {
     if micros == i64::MIN { micros } else { micros.saturating_add(EPOCH_MICROS) }
 }
 
+/// The way back from [`date_from_binary`].
+pub(crate) const fn date_to_binary(days: i32) -> i32 {
+    if days == i32::MAX { days } else { days.saturating_sub(EPOCH_DAYS) }
+}
+
+/// The way back from [`timestamp_from_binary`].
+pub(crate) const fn timestamp_to_binary(micros: i64) -> i64 {
+    if micros == i64::MAX { micros } else { micros.saturating_sub(EPOCH_MICROS) }
+}
+
 /// Days since 1970-01-01 of a date as PostgreSQL writes it: `2024-02-29`, `0044-03-15 BC`, `infinity`.
 pub(super) fn parse_date(text: &[u8]) -> Option<i32> {
     match text {
