@@ -53,7 +53,7 @@ async fn assert_kept(env: &TestEnv, topic: &str, sizes: &[usize]) {
     }
 }
 
-async fn was_one_session(service: &Service) {
+fn was_one_session(service: &Service) {
     let log = service.log();
     assert_eq!(log.matches("partitions revoked").count(), 0, "{log}");
 }
@@ -71,7 +71,7 @@ async fn a_dead_letter_that_its_topic_refuses_is_written_by_the_processor_withou
     until_arrived(&env, 20).await;
     assert_kept(&env, env.raw_topic(), &SIZES).await;
     processor.ready().await;
-    was_one_session(&processor).await;
+    was_one_session(&processor);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +82,7 @@ async fn a_dead_letter_that_its_topic_refuses_is_written_by_the_sink_without_its
     let sink = env.start("cassandra-sink").await;
     assert_kept(&env, env.processed_topic(), &SIZES).await;
     sink.ready().await;
-    was_one_session(&sink).await;
+    was_one_session(&sink);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,6 +108,6 @@ async fn schema_ids_that_nobody_knows_are_dead_letters_however_many() {
         let letters = env.records(&dead).await;
         let unknown = letters.iter().filter(|letter| letter.headers["dlq.error.kind"] == "unknown_schema");
         assert_eq!(unknown.count(), count, "{dead}");
-        was_one_session(service).await;
+        was_one_session(service);
     }
 }
