@@ -24,7 +24,7 @@ const CONNECTORS: Artifact = Artifact::maven(
     &[
         "org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.1",
         "org.apache.spark:spark-avro_2.13:4.1.1",
-        "com.datastax.spark:spark-cassandra-connector-assembly_2.13:3.5.1",
+        "com.datastax.spark:spark-cassandra-connector_2.13:3.5.1",
     ],
 );
 
