@@ -143,7 +143,7 @@ async fn order_left_over(
 }
 
 async fn order(conn: &mut PgConnection, table: &str, rows: &[OrderRow]) -> Result<(), BoxError> {
-    let order = Order { table: table.to_owned(), rows: rows.to_vec(), repaired: None };
+    let order = Order { table: table.to_owned(), rows: rows.to_vec(), note: None };
     let emit = sqlx::query("SELECT pg_logical_emit_message(true, $1, $2)")
         .bind(PREFIX)
         .bind(serde_json::to_string(&order)?);
