@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::stream_processor::{Users, arrived, ids, until_arrived};
 
 const SOON: Duration = Duration::from_secs(60);
-const LETTERS: usize = 1_200;
+const LETTERS: usize = 2_400;
 
 fn pipeline(env: &TestEnv, args: &[&str]) -> Value {
     let output = env.pipeline(&[&["--json"], args].concat());
@@ -46,8 +46,8 @@ async fn redriven_they_arrive_once_however_often_the_command_is_broken_off() {
     until_open(&env, LETTERS).await;
 
     let _processor = env.start("stream-processor").await;
-    // One record a request, one request after the other: slow enough to be broken off in the middle.
-    let slow = [("batch.num.messages", "1"), ("max.in.flight.requests.per.connection", "1")];
+    // A few records a request, one request after the other: slow enough to be broken off in the middle.
+    let slow = [("batch.num.messages", "5"), ("max.in.flight.requests.per.connection", "1")];
     let slow: toml::Table = slow.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     env.set("kafka.properties", slow);
     let mut broken_off = env.spawn("pipeline", &["dlq", "redrive"]);

@@ -87,7 +87,7 @@ async fn a_dead_letter_that_its_topic_refuses_is_written_by_the_sink_without_its
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schema_ids_that_nobody_knows_are_dead_letters_however_many() {
-    const COUNT: u32 = 2_000;
+    const COUNT: u32 = 600;
     let env = TestEnv::new("processor_unknown_ids").await;
     let mut users = Users::new(&env).await;
     // Half of them are beyond the ids that a registry can give.

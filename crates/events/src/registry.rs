@@ -120,13 +120,14 @@ impl Registry {
         }
         let request = self.client.get(self.path(&format!("schemas/ids/{id}")));
         match self.ask(request, || format!("schema {id}")).await? {
-            Some(answer) => match answer.get("schema").and_then(Value::as_str) {
+            Ok(answer) => match answer.get("schema").and_then(Value::as_str) {
                 Some(schema) => Ok(schema.to_owned()),
                 None => Err(self.unavailable(format!("its answer has no schema {id}"))),
             },
+            Err(NoSuch { by_registry: true }) => Err(RegistryError::NotFound { id }),
             // Whatever the answer's body says. But what stands in front of a registry that is away may answer 404 to
             // everything, and then no record is to blame.
-            None => match self.global_compatibility().await? {
+            Err(NoSuch { by_registry: false }) => match self.global_compatibility().await? {
                 Some(_) => Err(RegistryError::NotFound { id }),
                 None => Err(self.unavailable("404 for whatever is asked")),
             },
@@ -164,6 +165,11 @@ impl Registry {
     fn unavailable(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> RegistryError {
         RegistryError::Unavailable { url: self.url.clone(), source: source.into() }
     }
+}
+
+/// The answer 404, and whether its body is the registry's own: then nobody else has said so.
+struct NoSuch {
+    by_registry: bool,
 }
 
 /// The registry's own error code: an HTTP status, or one with two more digits.

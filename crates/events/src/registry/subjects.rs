@@ -3,7 +3,7 @@
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Registry, RegistryError};
+use super::{NoSuch, Registry, RegistryError};
 
 impl Registry {
     /// Sets what changes of the subject's schema are allowed, such as `BACKWARD_TRANSITIVE`. The subject need not
@@ -47,7 +47,7 @@ impl Registry {
         let request = self.client.post(self.path(&format!("subjects/{subject}")));
         let request = request.json(&json!({ "schema": schema }));
         let answer = self.ask(request, || format!("the schema of {subject}")).await?;
-        Ok(answer.and_then(|answer| answer.get("id")?.as_u64()?.try_into().ok()))
+        Ok(answer.ok().and_then(|answer| answer.get("id")?.as_u64()?.try_into().ok()))
     }
 
     /// The subject's newest schema, as JSON; `None` if it has none.
@@ -57,39 +57,43 @@ impl Registry {
     pub async fn latest_schema(&self, subject: &str) -> Result<Option<String>, RegistryError> {
         let request = self.client.get(self.path(&format!("subjects/{subject}/versions/latest")));
         let answer = self.ask(request, || format!("the schema of {subject}")).await?;
-        Ok(answer.and_then(|answer| Some(answer.get("schema")?.as_str()?.to_owned())))
+        Ok(answer.ok().and_then(|answer| Some(answer.get("schema")?.as_str()?.to_owned())))
     }
 
     async fn put_compatibility(&self, path: &str, whose: &str, level: &str) -> Result<(), RegistryError> {
         let what = || format!("compatibility {level} for {whose}");
         let request = self.client.put(self.path(path)).json(&json!({ "compatibility": level }));
         match self.ask(request, what).await? {
-            Some(_) => Ok(()),
-            None => Err(self.refused(what(), "not found".to_owned())),
+            Ok(_) => Ok(()),
+            Err(NoSuch { .. }) => Err(self.refused(what(), "not found".to_owned())),
         }
     }
 
     async fn get_compatibility(&self, path: &str, whose: &str) -> Result<Option<String>, RegistryError> {
         let request = self.client.get(self.path(path));
         let answer = self.ask(request, || format!("the compatibility of {whose}")).await?;
-        Ok(answer.and_then(|answer| Some(answer.get("compatibilityLevel")?.as_str()?.to_owned())))
+        Ok(answer.ok().and_then(|answer| Some(answer.get("compatibilityLevel")?.as_str()?.to_owned())))
     }
 
-    /// The answer's document; `None` for 404.
+    /// The answer's document.
     pub(super) async fn ask(
         &self,
         request: RequestBuilder,
         what: impl FnOnce() -> String,
-    ) -> Result<Option<Value>, RegistryError> {
+    ) -> Result<Result<Value, NoSuch>, RegistryError> {
         let response = request.send().await.map_err(|source| self.unavailable(source))?;
         let status = response.status();
         if status.is_success() {
-            return response.json().await.map(Some).map_err(|source| self.unavailable(source));
-        }
-        if status == StatusCode::NOT_FOUND {
-            return Ok(None);
+            return response.json().await.map(Ok).map_err(|source| self.unavailable(source));
         }
         let message = response.text().await.map_err(|source| self.unavailable(source))?;
+        if status == StatusCode::NOT_FOUND {
+            let code =
+                serde_json::from_str::<Value>(&message).ok().and_then(|body| body["error_code"].as_u64());
+            return Ok(Err(NoSuch {
+                by_registry: code.is_some_and(|code| code == 404 || code / 100 == 404),
+            }));
+        }
         if status.is_server_error() {
             return Err(self.unavailable(format!("{status}: {message}")));
         }
