@@ -145,12 +145,8 @@ fn change_to_record(bencher: Bencher<'_, '_>) {
         black_box((&relay.key, &relay.value));
     }
     let messages: Vec<_> = common::profiles().iter().map(insert).collect();
-    let mut relay = Relay {
-        plan: Plan::new(&table(), 1),
-        rows: Rows::default(),
-        key: Vec::new(),
-        value: Vec::new(),
-    };
+    let mut relay =
+        Relay { plan: Plan::new(&table(), 1), rows: Rows::default(), key: Vec::new(), value: Vec::new() };
     let mut next = common::endless(&messages);
     bencher.bench_local(|| hot_path(&mut relay, next()));
 }
