@@ -68,12 +68,6 @@ pub(crate) async fn insert_known(env: &TestEnv, users: usize) {
     insert(&env.db, users, users).await;
     execute(
         &env.db,
-        "INSERT INTO fetch_runs (run_id, requested, seed, page_size) \
-         SELECT 'run-' || n, 1, 's', 1 FROM generate_series(0, 4) n",
-    )
-    .await;
-    execute(
-        &env.db,
         "CREATE TABLE known AS SELECT row_number() OVER () - 1 AS n, id, users AS template FROM users",
     )
     .await;

@@ -14,7 +14,7 @@ use service::config::{Config, DEFAULT_FILE, ENV_PREFIX};
 use tokio::time::Instant;
 
 use super::ChaosError;
-use super::fetching::{Fetching, PAGE};
+use super::fetching::{Fetching, PAGE, PROFILES};
 use super::proxy::Link;
 use super::schedule::{FETCHER, GROUPS, INSTANCES, LINKS, RELAY, instances, process};
 use crate::config::Settings;
@@ -276,10 +276,15 @@ fn services(
         }
         if service == FETCHER {
             spec.env.push((secrets::FETCHER.to_owned(), fetcher_token.expose_secret().into()));
-            let own = [("API_URL", api(simulator)), ("PAGE_SIZE", PAGE.to_string())];
-            let own =
-                own.into_iter().chain([("GZIP", "false".to_owned()), ("USERS_PER_WINDOW", "0".to_owned())]);
-            spec.env.extend(own.map(|(key, value)| (format!("{ENV_PREFIX}{section}__{key}"), value.into())));
+            let own = [
+                ("API_URL", api(simulator)),
+                ("PAGE_SIZE", PAGE.to_string()),
+                // More than its default would be more pages than one run may have.
+                ("MAX_COUNT", PROFILES.to_string()),
+                ("GZIP", "false".to_owned()),
+                ("USERS_PER_WINDOW", "0".to_owned()),
+            ];
+            spec.env.extend(own.into_iter().map(|(key, value)| (format!("{ENV_PREFIX}{section}__{key}"), value.into())));
         }
         services.insert(spec.name.clone(), Service { service, spec, listen });
     }
