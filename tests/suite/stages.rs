@@ -184,11 +184,10 @@ async fn differing_topics(
 pub(crate) async fn raw_becomes_equal(env: &TestEnv, patience: Duration) -> BTreeMap<String, usize> {
     // Changes come in the order of their commits, so that this one is the last.
     insert(&env.db, 1, 1).await;
-    let last: Uuid =
-        sqlx::query_scalar("SELECT id FROM users ORDER BY xmin::text::bigint DESC LIMIT 1")
-            .fetch_one(&env.db)
-            .await
-            .unwrap();
+    let last: Uuid = sqlx::query_scalar("SELECT id FROM users ORDER BY xmin::text::bigint DESC LIMIT 1")
+        .fetch_one(&env.db)
+        .await
+        .unwrap();
     let last = last.to_string();
     let topic = env.raw_topic();
     wait::until("the last change", patience, async || {

@@ -284,7 +284,9 @@ fn services(
                 ("GZIP", "false".to_owned()),
                 ("USERS_PER_WINDOW", "0".to_owned()),
             ];
-            spec.env.extend(own.into_iter().map(|(key, value)| (format!("{ENV_PREFIX}{section}__{key}"), value.into())));
+            spec.env.extend(
+                own.into_iter().map(|(key, value)| (format!("{ENV_PREFIX}{section}__{key}"), value.into())),
+            );
         }
         services.insert(spec.name.clone(), Service { service, spec, listen });
     }
