@@ -82,7 +82,6 @@ async fn go_on(env: &TestEnv, relays: &[&Service], count: usize) {
     let began = Instant::now();
     wait::until_equal(env.raw_topic(), NOTICED, count, async || env.records(env.raw_topic()).await.len())
         .await;
-    println!("{}: after {:.1} s", env.name(), began.elapsed().as_secs_f64());
     assert_eq!(keys(&env.records(env.raw_topic()).await), ids(&env.db).await);
     wait::until("one is ready", SOON, async || {
         for relay in relays {

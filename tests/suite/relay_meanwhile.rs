@@ -57,7 +57,6 @@ async fn until_published(relay: &Service, rows: f64) {
 
 async fn assert_equal(env: &TestEnv) {
     let kinds = stages::raw_becomes_equal(env, PATIENCE).await;
-    println!("{}: {kinds:?}", env.name());
     assert!(["c", "u", "d"].iter().all(|kind| kinds[*kind] > 0), "{kinds:?}");
     assert_continuous(env.raw_topic(), &env.records(env.raw_topic()).await);
 }

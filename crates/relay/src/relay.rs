@@ -103,7 +103,7 @@ impl Relay {
         let mut backoff = Backoff::default();
         while !self.shutdown.is_cancelled() {
             let started = Instant::now();
-            let Err(error) = self.relay().await else {
+            let Err(error) = Box::pin(self.relay()).await else {
                 break;
             };
             if started.elapsed() > STEADY {
@@ -154,7 +154,8 @@ impl Relay {
         let pulse = Arc::new(Pulse::new(self.session.clone(), config.session_timeout));
         let monitor = tokio::spawn(self.monitor(slot_lost.clone(), Arc::clone(&pulse)).run());
         let interrupts = Interrupts { shutdown: &self.shutdown, slot_lost: &slot_lost, slot: &config.slot };
-        let outcome = self.relay_held(&mut conn, &server, &mut held, &mut sink, interrupts, &pulse).await;
+        let held_by_us = self.relay_held(&mut conn, &server, &mut held, &mut sink, interrupts, &pulse);
+        let outcome = Box::pin(held_by_us).await;
         monitor.abort();
         // So that the slot is free when it is gained again, by whomever.
         let goodbye = tokio::time::timeout(GOODBYE, held.client.shutdown());

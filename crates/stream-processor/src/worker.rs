@@ -241,7 +241,7 @@ impl Worker {
                 Ok(()) if polled.elapsed() < POLL_WITHIN => continue,
                 Ok(()) => Duration::ZERO,
                 Err(error) => {
-                    self.shared.schemas.update(self.index, Some(service::error_chain(&error)));
+                    self.shared.schemas.update(self.index, Some(service::error_chain(&*error)));
                     self.backoff.next_delay()
                 }
             };

@@ -104,7 +104,7 @@ impl Writer {
         &mut self,
         unknown: UnknownSchema,
         answer: Result<String, RegistryError>,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<(), Box<RegistryError>> {
         match answer {
             Ok(schema) => self.engine.learn(unknown.0, &schema),
             Err(RegistryError::NotFound { .. }) => self.engine.learn_missing(unknown.0),
@@ -112,7 +112,7 @@ impl Writer {
                 error @ (RegistryError::Unavailable { .. }
                 | RegistryError::Refused { .. }
                 | RegistryError::Incompatible { .. }),
-            ) => return Err(error),
+            ) => return Err(Box::new(error)),
         }
         Ok(())
     }

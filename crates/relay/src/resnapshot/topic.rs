@@ -26,7 +26,7 @@ pub(super) enum TopicError {
     #[error("topic {topic} can't be read to its end")]
     Kafka { topic: String, source: KafkaError },
     #[error("a schema of topic {topic} can't be had")]
-    Registry { topic: String, source: RegistryError },
+    Registry { topic: String, source: Box<RegistryError> },
 }
 
 /// The values of the identity's columns.
@@ -100,7 +100,7 @@ impl Reader {
             None => match self.runtime.block_on(self.schemas.fetch(id, |text| text.parse::<Schema>())) {
                 Ok(schema) => schema,
                 Err(CacheError::Registry(source)) if source.is_transient() => {
-                    return Err(TopicError::Registry { topic: self.topic.clone(), source });
+                    return Err(TopicError::Registry { topic: self.topic.clone(), source: Box::new(source) });
                 }
                 Err(CacheError::Registry(_) | CacheError::Unusable { .. }) => return Ok(None),
             },
