@@ -26,7 +26,7 @@ const SHORT_OUTAGE: Duration = Duration::from_secs(30);
 /// Within which a service says that a server is away: calls to Kafka that follow one another take 8 s each.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 /// Within which everything catches up.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(420);
 /// What a service may take to end, whatever its servers do.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// Set to 1 where no volume can be mounted: then nothing says that a full one is survived.

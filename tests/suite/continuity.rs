@@ -12,7 +12,7 @@ use crate::deletes_and_order::insert_known;
 use crate::relay::execute;
 use crate::stages::{differing_table, end_equal};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(150);
 const USERS: usize = 100;
 
 /// Panics if the numbers of a partition are not 1, 2, 3 and so on by source.

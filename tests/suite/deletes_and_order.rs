@@ -74,8 +74,12 @@ pub(crate) async fn insert_known(env: &TestEnv, users: usize) {
 }
 
 pub(crate) async fn expected(env: &TestEnv) -> BTreeSet<Row> {
+    // Cassandra keeps milliseconds.
     let rows: Vec<Row> =
-        sqlx::query_as("SELECT id, nat, registered_at, email FROM users").fetch_all(&env.db).await.unwrap();
+        sqlx::query_as("SELECT id, nat, date_trunc('milliseconds', registered_at), email FROM users")
+            .fetch_all(&env.db)
+            .await
+            .unwrap();
     rows.into_iter().collect()
 }
 

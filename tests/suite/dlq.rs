@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::stream_processor::{Users, arrived, ids, until_arrived};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(150);
 const LETTERS: usize = 2_400;
 
 fn pipeline(env: &TestEnv, args: &[&str]) -> Value {

@@ -18,7 +18,7 @@ use crate::stream_processor::{Users, arrived, ids, until_arrived};
 const END_TXN: [u8; 2] = 26_i16.to_be_bytes();
 /// Longer than a producer waits for an answer.
 const HELD_OPEN: Duration = Duration::from_secs(20);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A door in front of a broker that loses answers to commits.
 struct Door {

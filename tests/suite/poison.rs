@@ -12,7 +12,7 @@ use rdkafka::client::DefaultClientContext;
 
 use crate::stream_processor::{Users, ids, until_arrived};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(150);
 const LIMIT: &str = "20000";
 
 /// From now on the topic takes records up to [`LIMIT`] only.

@@ -230,7 +230,9 @@ fn with_nullable(schema: &str, name: &str) -> Result<String, BoxError> {
 async fn register_json(settings: &Settings, subject: &str) -> Result<u32, BoxError> {
     let url = format!("{}/subjects/{subject}/versions", settings.registry.url.as_str().trim_end_matches('/'));
     let client = reqwest::Client::builder().timeout(settings.registry.timeout).no_proxy().build()?;
-    let body = json!({ "schemaType": "JSON", "schema": r#"{"type": "object"}"# });
+    // Apicurio knows the language by this alone.
+    let schema = json!({ "$schema": "http://json-schema.org/draft-07/schema#", "type": "object" });
+    let body = json!({ "schemaType": "JSON", "schema": schema.to_string() });
     let answer: Value = client.post(url).json(&body).send().await?.error_for_status()?.json().await?;
     let id = answer.get("id").and_then(Value::as_u64).ok_or("the registry gives no id")?;
     Ok(u32::try_from(id)?)
