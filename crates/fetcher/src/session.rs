@@ -3,12 +3,17 @@
 //! The lock is PostgreSQL's own and lives as long as the connection, so a fetcher that dies lets go of its run, and
 //! two fetchers never work on the same one.
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use crate::database::{self, DatabaseError};
 use crate::runs::{self, Run};
 use crate::store::STAGING;
+
+/// For what takes PostgreSQL a moment: a connection that is dead without either side knowing never answers.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One connection, exclusively owned.
 #[derive(Debug)]
@@ -23,10 +28,13 @@ impl Session {
     /// # Errors
     /// Those of the connection, or [`DatabaseError::NotMigrated`].
     pub async fn open(options: &PgConnectOptions) -> Result<Self, DatabaseError> {
-        let mut connection = options.connect().await?;
-        database::check_migrated(&mut connection).await?;
-        sqlx::raw_sql(STAGING).execute(&mut connection).await?;
-        Ok(Self { connection })
+        within(async {
+            let mut connection = options.connect().await?;
+            database::check_migrated(&mut connection).await?;
+            sqlx::raw_sql(STAGING).execute(&mut connection).await?;
+            Ok(Self { connection })
+        })
+        .await
     }
 
     /// Takes the run's lock if nobody has it.
@@ -58,12 +66,15 @@ impl Session {
     /// # Errors
     /// Those of the database.
     pub async fn take_up_next(&mut self) -> Result<Option<Run>, DatabaseError> {
-        for run_id in runs::unfinished(&mut self.connection).await? {
-            if let Some(run) = self.take_up(&run_id).await? {
-                return Ok(Some(run));
+        within(async {
+            for run_id in runs::unfinished(&mut self.connection).await? {
+                if let Some(run) = self.take_up(&run_id).await? {
+                    return Ok(Some(run));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
+        .await
     }
 
     /// Takes up one run; `None` if another fetcher works on it or it is finished.
@@ -87,4 +98,8 @@ impl Session {
             tracing::debug!(%error, "the connection was not closed in order");
         }
     }
+}
+
+async fn within<T>(asked: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
+    tokio::time::timeout(PATIENCE, asked).await.unwrap_or(Err(DatabaseError::Timeout(PATIENCE)))
 }
