@@ -5,6 +5,7 @@
 
 mod clock;
 mod histogram;
+mod http;
 mod load;
 mod machine;
 mod measure;

@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn bars_are_as_long_as_their_values() {
         let contenders =
-            vec![measured("ours", &[80.0, 100.0]), measured("peer", &[50.0]), measured("none", &[])];
+            vec![measured("ours", &[80.0, 100.0]), measured("peer", &[50.0]), measured("unmeasured", &[])];
         let svg = svg(&report(contenders)).unwrap();
         let width = |class: &str| -> f64 {
             let (_, bar) = svg.split_once(&format!("class=\"{class}\" x=")).unwrap();
@@ -146,7 +146,10 @@ mod tests {
         };
         assert!((width("ours") - 1.8 * width("peer")).abs() < 0.2, "{svg}");
         assert_eq!(svg.matches("class=\"whisker\"").count(), 1, "one run has no spread");
-        assert!(svg.contains("Demo &amp; more") && !svg.contains("none") && !svg.contains(PEAK), "{svg}");
+        assert!(
+            svg.contains("Demo &amp; more") && !svg.contains("unmeasured") && !svg.contains(PEAK),
+            "{svg}"
+        );
     }
 
     #[test]

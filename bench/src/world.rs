@@ -295,12 +295,13 @@ pub(crate) fn point_at(env: &mut TestEnv, api: &str, rows: u64) -> Result<()> {
 
 /// A run of so many profiles, to its end.
 pub(crate) async fn fetch(fetcher: &Service, rows: u64) -> Result<()> {
+    let client = crate::http::client()?;
     let body = json!({"run_id": "bench", "count": rows, "seed": SEED});
-    let request = reqwest::Client::new().post(fetcher.url("/runs")).bearer_auth(TOKEN).json(&body);
+    let request = client.post(fetcher.url("/runs")).bearer_auth(TOKEN).json(&body);
     request.send().await?.error_for_status()?;
     let url = fetcher.url("/runs/bench");
     let run = pipeline_tests::wait::until("the rows are fetched", FETCH_DEADLINE, async || {
-        let run: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+        let run: Value = client.get(&url).send().await.ok()?.json().await.ok()?;
         matches!(run["status"].as_str(), Some("succeeded" | "failed")).then_some(run)
     })
     .await;

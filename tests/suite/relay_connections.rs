@@ -79,7 +79,6 @@ async fn what_was_sent_before_the_wait_for_the_registry_is_committed_first() {
 
 /// Whether one of the relays becomes ready and publishes what is in the table by now.
 async fn go_on(env: &TestEnv, relays: &[&Service], count: usize) {
-    let began = Instant::now();
     wait::until_equal(env.raw_topic(), NOTICED, count, async || env.records(env.raw_topic()).await.len())
         .await;
     assert_eq!(keys(&env.records(env.raw_topic()).await), ids(&env.db).await);

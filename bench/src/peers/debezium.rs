@@ -179,13 +179,15 @@ impl<'a> Debezium<'a> {
     }
 
     /// Waits until its REST interface says that its task runs; when it did.
-    pub(crate) async fn runs(&self) -> Instant {
+    pub(crate) async fn runs(&self) -> Result<Instant> {
+        let client = crate::http::client()?;
         let url = format!("http://127.0.0.1:{}/connectors/bench/status", self.port);
-        wait::until("Debezium's task runs", STREAMS_WITHIN, async || {
-            let status: serde_json::Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+        let running = wait::until("Debezium's task runs", STREAMS_WITHIN, async || {
+            let status: serde_json::Value = client.get(&url).send().await.ok()?.json().await.ok()?;
             (status["tasks"][0]["state"] == "RUNNING").then(Instant::now)
         })
-        .await
+        .await;
+        Ok(running)
     }
 
     /// SIGTERM, and waits for its end.

@@ -88,7 +88,7 @@ impl Scenario for Start {
                 let debezium = Debezium::new(world, &env, Tuning::Default, Snapshot::Initial).await?;
                 let began = Instant::now();
                 debezium.start().await?;
-                let seconds = debezium.runs().await.duration_since(began).as_secs_f64();
+                let seconds = debezium.runs().await?.duration_since(began).as_secs_f64();
                 debezium.stop().await?;
                 seconds
             }
@@ -99,7 +99,7 @@ impl Scenario for Start {
 }
 
 async fn ready(service: &Service, began: Instant) -> Result<()> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let client = crate::http::client()?;
     let url = service.url("/readyz");
     while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
         if began.elapsed() > READY_WITHIN {

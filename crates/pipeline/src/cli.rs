@@ -72,6 +72,9 @@ pub enum Command {
         /// The same seed gives the same faults
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Transactions per second of the load, each of one to four changes
+        #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=400))]
+        rate: u32,
     },
     /// The process in the background that `up` starts
     #[command(hide = true)]

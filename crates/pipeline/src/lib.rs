@@ -114,8 +114,8 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
                 }
             }
         }
-        Command::Chaos { minutes, seed } => {
-            let request = chaos::Request { minutes: *minutes, seed: *seed };
+        Command::Chaos { minutes, seed, rate } => {
+            let request = chaos::Request { minutes: *minutes, seed: *seed, rate: *rate };
             return Box::pin(chaos::run(&cli.root, &cli.common, request, output)).await;
         }
         Command::Repair { dry_run, wait } => {

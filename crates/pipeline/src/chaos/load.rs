@@ -15,9 +15,9 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
-use super::ChaosError;
 use super::fetching::Fetching;
 use super::poison::{Poisoned, Poisoner};
+use super::{ChaosError, Request};
 use crate::config::Settings;
 
 /// Users that are changed; those that were deleted are inserted again.
@@ -28,8 +28,6 @@ pub(super) const FIRST_ID: u128 = 0xc4a0_5000_0000_4000_8000_0000_0000_0000;
 const WRITERS: u64 = 2;
 /// Most changes of one transaction.
 const CHANGES: u32 = 4;
-/// Between two transactions of a writer.
-const PAUSE_MS: std::ops::Range<u64> = 5..40;
 /// After a transaction that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// For a connection to PostgreSQL, which may be away.
@@ -102,16 +100,18 @@ impl Load {
     pub(super) async fn start(
         settings: &Settings,
         fetching: Fetching,
-        seed: u64,
+        request: Request,
     ) -> Result<Self, ChaosError> {
         let poisoner = Poisoner::new(settings).await?;
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
         let mut writers = JoinSet::new();
+        let random = |nth| Pcg64Mcg::seed_from_u64(request.seed.wrapping_add(1 + nth));
+        let pause = 1000 * WRITERS / u64::from(request.rate);
         for writer in 0..WRITERS {
-            let random = Pcg64Mcg::seed_from_u64(seed.wrapping_add(1 + writer));
-            writers.spawn(write(pool(settings), random, Arc::clone(&stop), Arc::clone(&counts)));
+            let (stop, counts) = (Arc::clone(&stop), Arc::clone(&counts));
+            writers.spawn(write(pool(settings), random(writer), pause, stop, counts));
         }
-        let random = Pcg64Mcg::seed_from_u64(seed.wrapping_add(1 + WRITERS));
+        let random = random(WRITERS);
         let poisoner = tokio::spawn(poisoner.run(random, Arc::clone(&stop)));
         let fetching = tokio::spawn(fetching.run(Arc::clone(&stop)));
         Ok(Self { stop, counts, writers, poisoner, fetching })
@@ -139,7 +139,8 @@ impl Drop for Load {
     }
 }
 
-async fn write(pool: PgPool, mut random: Pcg64Mcg, stop: Arc<AtomicBool>, counts: Arc<Counts>) {
+/// Transactions with a pause between two that is `pause` milliseconds on average.
+async fn write(pool: PgPool, mut random: Pcg64Mcg, pause: u64, stop: Arc<AtomicBool>, counts: Arc<Counts>) {
     while !stop.load(Ordering::Relaxed) {
         let count = random.random_range(1..=CHANGES);
         let changes: Vec<String> = (0..count).map(|_| change(&mut random)).collect();
@@ -151,7 +152,7 @@ async fn write(pool: PgPool, mut random: Pcg64Mcg, stop: Arc<AtomicBool>, counts
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
-        tokio::time::sleep(Duration::from_millis(random.random_range(PAUSE_MS))).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(pause / 4..=pause * 7 / 4))).await;
     }
     pool.close().await;
 }

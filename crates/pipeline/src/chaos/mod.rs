@@ -94,6 +94,8 @@ pub struct Request {
     pub minutes: u32,
     /// Which faults, and which changes.
     pub seed: u64,
+    /// Transactions per second of the load at most; not 0.
+    pub rate: u32,
 }
 
 /// Breaks and compares; whether nothing was lost, repeated or out of order, and nothing ended by itself.
@@ -117,9 +119,9 @@ pub async fn run(
     };
     report.print(output);
     if !report.is_clean() {
-        let Request { minutes, seed } = request;
+        let Request { minutes, seed, rate } = request;
         output.note(format_args!(
-            "the same faults again: pipeline chaos --minutes {minutes} --seed {seed}; logs are in {}",
+            "the same faults again: pipeline chaos --minutes {minutes} --seed {seed} --rate {rate}; logs are in {}",
             logs.display()
         ));
     }
@@ -134,7 +136,7 @@ async fn carry_out(
 ) -> Result<Report, ChaosError> {
     let steps = schedule::schedule(request.seed, Duration::from_secs(60) * request.minutes);
     let running = plan.start(output, async |settings| load::prepare(settings).await).await?;
-    let load = Load::start(settings, running.fetching(), request.seed).await?;
+    let load = Load::start(settings, running.fetching(), request).await?;
     let ended = Arc::new(AtomicBool::new(false));
     let relays = tokio::spawn(leaders::watch(running.addresses(schedule::RELAY), Arc::clone(&ended)));
     let began = Instant::now();

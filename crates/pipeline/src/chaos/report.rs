@@ -39,6 +39,7 @@ impl Report {
             "clean": self.is_clean(),
             "seed": self.request.seed,
             "minutes": self.request.minutes,
+            "rate": self.request.rate,
             "seconds": self.seconds,
             "caught_up_seconds": self.caught_up_seconds,
             "faults": self.faults,
