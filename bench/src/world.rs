@@ -57,6 +57,7 @@ impl World {
     pub(crate) async fn start(rows: u64, runs: u32, quick: bool) -> Result<Self> {
         let mut config = StackConfig::on_free_ports(pipeline_tests::fresh_root("bench"))?;
         config.progress = Progress::lines();
+        config.short_lived = false;
         // Stays until this process ends: what runs on it borrows it for as long.
         let stack: &'static Stack = Box::leak(Box::new(Stack::start(config).await?));
         let folder = stack.config().root.join("rows");

@@ -1,5 +1,5 @@
 //! What every Kafka client of the pipeline shares: connection settings, the transactional producer, dead letters,
-//! sequence numbers, and waiting for topics.
+//! sequence numbers, reading a topic to its end, and waiting for topics.
 //!
 //! Everything here blocks its thread as librdkafka does, except [`topics::wait`]; call it from threads of its own.
 
@@ -8,6 +8,7 @@ pub mod context;
 pub mod dead_letter;
 pub mod partitioner;
 pub mod producer;
+pub mod reader;
 pub mod sequence;
 pub mod topics;
 

@@ -20,6 +20,9 @@ use crate::context::{LoggedContext, Refused};
 /// Bound of one call to the broker: longer than a broker's restart, shorter than a shutdown's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Between two looks for a delivery report.
+const SERVE_PAUSE: Duration = Duration::from_micros(100);
+
 /// How much longer than its bound a call may take to say that it is over.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 
@@ -152,7 +155,7 @@ impl TransactionalProducer {
                         return Err(self.error("send", error));
                     }
                     record = returned;
-                    self.producer.poll(Duration::from_millis(1));
+                    self.serve();
                 }
             }
         }
@@ -163,6 +166,18 @@ impl TransactionalProducer {
         self.producer.poll(Duration::ZERO);
     }
 
+    /// Serves one delivery report, or pauses for a moment if there is none.
+    ///
+    /// A poll of rust-rdkafka with a timeout below a millisecond, or with less than one left of it, does not sleep: it
+    /// asks again and again until the time is over, with a whole core.
+    fn serve(&self) {
+        let before = self.producer.in_flight_count();
+        self.producer.poll(Duration::ZERO);
+        if self.producer.in_flight_count() >= before {
+            std::thread::sleep(SERVE_PAUSE);
+        }
+    }
+
     /// Waits until every record is with the brokers or has failed, 8 s at the most.
     pub fn flush(&self) {
         self.flush_until(Instant::now() + CALL_TIMEOUT);
@@ -170,7 +185,7 @@ impl TransactionalProducer {
 
     fn flush_until(&self, deadline: Instant) {
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
-            self.producer.poll(Duration::from_millis(1));
+            self.serve();
         }
     }
 
@@ -222,7 +237,7 @@ impl TransactionalProducer {
         std::thread::scope(|scope| {
             let abort = scope.spawn(|| self.producer.abort_transaction(CALL_TIMEOUT));
             while !abort.is_finished() {
-                self.producer.poll(Duration::from_millis(1));
+                self.serve();
             }
             // A panic there can only be librdkafka's binding; it goes on here as one of this thread.
             abort.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -231,6 +231,9 @@ pub struct StackConfig {
     pub secrets: Secrets,
     /// PostgreSQL settings that differ from ours: name and value, as in `postgresql.conf`.
     pub postgres_settings: Vec<(String, String)>,
+    /// For a stack that is started often and lives for minutes: servers in Java compile themselves less well, and take
+    /// two thirds of the CPU time to start.
+    pub short_lived: bool,
     /// When Cassandra acknowledges.
     pub commit_log_sync: CommitLogSync,
     /// A second listener of the broker, for clients that reach it through a proxy.
@@ -242,9 +245,9 @@ pub struct StackConfig {
 }
 
 impl StackConfig {
-    /// All data servers on free ports, with the secrets of this root; for tests.
+    /// All data servers on free ports, with the secrets of this root, short-lived; for tests.
     pub fn on_free_ports(root: impl Into<PathBuf>) -> Result<Self> {
-        Self::new(root, Ports::free()?)
+        Ok(Self { short_lived: true, ..Self::new(root, Ports::free()?)? })
     }
 
     /// All data servers on the standard ports, with the secrets of this root.
@@ -263,6 +266,7 @@ impl StackConfig {
             kraft: false,
             secrets: Secrets::load_or_create(&root)?,
             postgres_settings: Vec::new(),
+            short_lived: false,
             commit_log_sync: CommitLogSync::default(),
             kafka_outside: None,
             airflow: None,

@@ -19,7 +19,6 @@ pub mod run;
 pub mod services;
 mod stamp;
 pub mod status;
-mod topic;
 pub mod verify;
 mod wait;
 

@@ -161,7 +161,7 @@ impl Worker {
         }
         let deadline = Instant::now() + config.linger;
         while batch.records().len() < config.max_batch_records && batch.bytes() < config.max_batch_bytes {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = whole_millis(deadline.saturating_duration_since(Instant::now()));
             if !self.receive(consumer, batch, left)? && left.is_zero() {
                 break;
             }
@@ -342,4 +342,9 @@ impl Worker {
             }
         });
     }
+}
+
+/// Without the part of a millisecond: rust-rdkafka would not sleep for that, but ask again and again.
+fn whole_millis(left: Duration) -> Duration {
+    left.saturating_sub(Duration::from_nanos(u64::from(left.subsec_nanos() % 1_000_000)))
 }

@@ -52,6 +52,10 @@ impl JavaServer {
             "-Djava.net.preferIPv4Stack=true".into(),
             property("java.io.tmpdir", &temporary),
         ];
+        // Without the second compiler; these two are never busy.
+        if config.short_lived || matches!(self.server, Server::Registry | Server::Zookeeper) {
+            args.push("-XX:TieredStopAtLevel=1".into());
+        }
         args.extend(self.options);
         args.extend(self.run);
         Ok(ProcessSpec {

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use kafka::reader::ReadError;
 use rdkafka::error::KafkaError;
 use service::cli::CommonArgs;
 use service::{BoxError, error_chain};
@@ -37,7 +38,6 @@ use crate::config::Settings;
 use crate::local::{LocalError, Root};
 use crate::output::Output;
 use crate::stamp::SchemaFailure;
-use crate::topic::TopicError;
 
 /// Within which a process is started again, with all that it needs.
 const HEAL_WITHIN: Duration = Duration::from_secs(120);
@@ -56,7 +56,7 @@ enum ChaosError {
     #[error(transparent)]
     Config(#[from] service::config::ConfigError),
     #[error(transparent)]
-    Topic(#[from] TopicError),
+    Topic(#[from] ReadError),
     #[error(transparent)]
     CassandraConnection(#[from] cassandra::ConnectError),
     #[error("{0} is set, which would lead to other servers than the run's own; unset it")]

@@ -11,6 +11,7 @@ mod show;
 
 use std::collections::HashSet;
 
+use kafka::reader::{Part, ReadError, read_to_end};
 use kafka::{KafkaConfig, dead_letter};
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
@@ -19,7 +20,6 @@ use service::BoxError;
 
 use crate::config::Settings;
 use crate::output::{Output, table};
-use crate::topic::{TopicError, read_to_end};
 use letter::Letter;
 pub(crate) use letter::Position;
 pub use letter::{Filter, Name};
@@ -29,38 +29,38 @@ pub use show::show;
 const CLIENT: &str = "pipeline-dlq";
 
 /// The dead letters of a topic that somebody has dealt with. Blocks.
-pub(crate) fn resolved(kafka: &KafkaConfig, topic: &str) -> Result<HashSet<Position>, TopicError> {
+pub(crate) fn resolved(kafka: &KafkaConfig, topic: &str) -> Result<HashSet<Position>, ReadError> {
     let mut resolved = HashSet::new();
-    read_to_end(kafka, CLIENT, topic, None, |record| {
+    read_to_end(kafka, CLIENT, topic, Part::default(), |record| {
         if let Some(offset) = dead_letter::resolves(record) {
             resolved.insert(Position { partition: record.partition(), offset });
         }
-        Ok::<(), TopicError>(())
+        Ok::<(), ReadError>(())
     })?;
     Ok(resolved)
 }
 
 /// Where the records are that a topic's open dead letters are about. Blocks.
-pub(crate) fn open_sources(kafka: &KafkaConfig, topic: &str) -> Result<HashSet<Position>, TopicError> {
+pub(crate) fn open_sources(kafka: &KafkaConfig, topic: &str) -> Result<HashSet<Position>, ReadError> {
     let mut sources = HashSet::new();
     each_open(kafka, topic, &Filter::default(), |letter, _| {
         if let (Some(partition), Some(offset)) = (letter.source_partition, letter.source_offset) {
             sources.insert(Position { partition, offset });
         }
-        Ok::<(), TopicError>(())
+        Ok::<(), ReadError>(())
     })?;
     Ok(sources)
 }
 
 /// Hands `take` every open letter of a topic that the filter takes, with its record. Blocks.
-fn each_open<E: From<TopicError>>(
+fn each_open<E: From<ReadError>>(
     kafka: &KafkaConfig,
     topic: &str,
     filter: &Filter,
     mut take: impl FnMut(Letter, &BorrowedMessage<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
     let resolved = resolved(kafka, topic)?;
-    read_to_end(kafka, CLIENT, topic, None, |record| {
+    read_to_end(kafka, CLIENT, topic, Part::default(), |record| {
         if dead_letter::resolves(record).is_some() || resolved.contains(&Position::of(record)) {
             return Ok(());
         }
@@ -95,10 +95,10 @@ pub async fn list(
                 if of_topic <= limit {
                     letters.push(letter);
                 }
-                Ok::<(), TopicError>(())
+                Ok::<(), ReadError>(())
             })?;
         }
-        Ok::<_, TopicError>((letters, open))
+        Ok::<_, ReadError>((letters, open))
     })
     .await??;
     output.document(&json!({

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kafka::reader::ReadError;
 use kafka::{KafkaConfig, TransactionError, TransactionalProducer, dead_letter, sequence};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
@@ -13,7 +14,6 @@ use super::letter::Letter;
 use super::{Filter, each_open, topics};
 use crate::config::Settings;
 use crate::output::Output;
-use crate::topic::TopicError;
 
 /// One of a kind: whoever has it last is the only one that writes.
 const TRANSACTIONAL_ID: &str = "pipeline-dlq";
@@ -26,7 +26,7 @@ const BATCH_BYTES: usize = 4 << 20;
 #[derive(Debug, thiserror::Error)]
 enum ResolveError {
     #[error(transparent)]
-    Topic(#[from] TopicError),
+    Topic(#[from] ReadError),
     #[error("stopped after {done} dead letters; run it again, it goes on with those that are still open")]
     Transaction { done: u64, source: TransactionError },
 }

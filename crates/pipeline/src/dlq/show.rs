@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use events::cache::SchemaCache;
 use events::{Registry, wire};
+use kafka::reader::ReadError;
 use rdkafka::Message as _;
 use serde_json::{Value, json};
 use service::{BoxError, error_chain};
@@ -12,7 +13,6 @@ use super::letter::Letter;
 use super::{Filter, Name, each_open};
 use crate::config::Settings;
 use crate::output::Output;
-use crate::topic::TopicError;
 
 /// Bytes of a value that can't be decoded that are printed.
 const RAW_LIMIT: usize = 256;
@@ -33,9 +33,9 @@ pub async fn show(settings: &Settings, name: Name, output: &Output) -> Result<()
         let mut found = None;
         each_open(&kafka, &wanted.topic, &filter, |letter, record| {
             found = Some((letter, record.payload().map(<[u8]>::to_vec)));
-            Ok::<(), TopicError>(())
+            Ok::<(), ReadError>(())
         })?;
-        Ok::<_, TopicError>(found)
+        Ok::<_, ReadError>(found)
     })
     .await??;
     let Some((letter, value)) = found else { return Err(NotOpen(name).into()) };

@@ -36,6 +36,7 @@ pub(super) fn config(
             airflow_fernet: secrets.get(secrets::AIRFLOW_FERNET),
         },
         postgres_settings: Vec::new(),
+        short_lived: false,
         // Nothing that was acknowledged is lost, whatever is killed.
         commit_log_sync: CommitLogSync::Group,
         kafka_outside: None,

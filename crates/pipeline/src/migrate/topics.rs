@@ -38,9 +38,22 @@ impl TopicError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Leaderless { .. } => true,
-            Self::Request { .. } | Self::Refused { .. } => false,
+            Self::Request { source, .. } => source.rdkafka_error_code().is_some_and(is_late),
+            Self::Refused { code, .. } => is_late(*code),
         }
     }
+}
+
+/// Whether the brokers are busy, or about to choose another controller.
+fn is_late(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::NotController
+    )
 }
 
 /// A topic as it is wanted.
@@ -96,7 +109,9 @@ pub(crate) async fn migrate(
     let wanted = topics(&settings.pipeline);
     let (known, missing): (Vec<Topic>, Vec<Topic>) =
         wanted.into_iter().partition(|topic| existing.contains_key(&topic.name));
-    admin.create(&missing, settings.pipeline.replication_factor).await?;
+    // A topic that a request has created that was not answered in time is there at the next.
+    let create = || admin.create(&missing, settings.pipeline.replication_factor);
+    wait::until(&what, within, report.output, TopicError::is_transient, create).await?;
     if !missing.is_empty() {
         let lead = || admin.leaders(&missing);
         wait::until("new topics", LEADER_TIMEOUT, report.output, TopicError::is_transient, lead).await?;
@@ -275,6 +290,17 @@ mod tests {
         };
         assert!(limit("users.raw.dlq") > limit("users.raw"));
         assert!(limit("users.processed.dlq") > limit("users.processed"));
+    }
+
+    #[test]
+    fn a_busy_broker_is_waited_for_and_a_refusal_is_not() {
+        let request =
+            |code| TopicError::Request { what: "create".to_owned(), source: KafkaError::AdminOp(code) };
+        assert!(request(RDKafkaErrorCode::OperationTimedOut).is_transient());
+        assert!(!request(RDKafkaErrorCode::ClusterAuthorizationFailed).is_transient());
+        let refused = |code| TopicError::Refused { what: "create".to_owned(), code };
+        assert!(refused(RDKafkaErrorCode::NotController).is_transient());
+        assert!(!refused(RDKafkaErrorCode::InvalidReplicationFactor).is_transient());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use events::cache::{CacheError, SchemaCache};
 use events::{Registry, wire};
+use kafka::reader::{Part, ReadError, partitions, read_to_end};
 use kafka::sequence::{self, Missing};
 use kafka::{KafkaConfig, partitioner};
 use rdkafka::Message as _;
@@ -17,12 +18,11 @@ use uuid::Uuid;
 use super::gaps::Gap;
 use super::state::{Change, Fields, State};
 use crate::dlq::Position;
-use crate::topic::{TopicError, read_to_end};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordsError {
     #[error(transparent)]
-    Topic(#[from] TopicError),
+    Topic(#[from] ReadError),
     #[error("the schema of a record in {topic} can't be had")]
     Registry { topic: String, source: Box<CacheError<serde_avro_fast::schema::SchemaError>> },
 }
@@ -54,6 +54,8 @@ pub(super) struct Records {
     passed: Vec<(i32, sequence::Sequence, Option<String>)>,
 }
 
+/// The name of this client.
+const CLIENT: &str = "pipeline-repair";
 /// Keys that are tried for one that leads to a partition.
 const KEYS_TRIED: u128 = 1_000_000;
 
@@ -63,11 +65,11 @@ impl Reader {
         let mut schemas = SchemaCache::new(self.registry.clone());
         let mut records = Records::default();
         let mut top = 0;
-        read_to_end(&self.kafka, "pipeline-repair", &self.topic, None, |record| {
+        read_to_end(&self.kafka, CLIENT, &self.topic, Part::default(), |record| {
             top = top.max(record.partition());
             self.take(record, &mut schemas, &mut records)
         })?;
-        records.partitions = partitions(&self.kafka, &self.topic)?.max(top + 1);
+        records.partitions = partitions(&self.kafka, CLIENT, &self.topic)?.max(top + 1);
         Ok(records)
     }
 
@@ -134,12 +136,6 @@ fn identity(schema: &Value) -> Option<Vec<String>> {
     let branches = before.as_array().map_or(std::slice::from_ref(before), Vec::as_slice);
     let fields = branches.iter().find_map(|branch| branch.get("fields"))?.as_array()?;
     fields.iter().map(name).collect()
-}
-
-fn partitions(kafka: &KafkaConfig, topic: &str) -> Result<i32, TopicError> {
-    let failed = |source| TopicError::Kafka { topic: topic.to_owned(), source };
-    let count = crate::topic::partitions(kafka, "pipeline-repair", topic).map_err(failed)?;
-    Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 impl Records {

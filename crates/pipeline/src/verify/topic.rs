@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use events::Registry;
 use events::meta::Op;
+use kafka::reader::{Part, ReadError, read_to_end};
 use kafka::{KafkaConfig, dead_letter};
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
@@ -13,12 +14,11 @@ use uuid::Uuid;
 use super::{Id, Ids};
 use crate::dlq::Position;
 use crate::stamp::{SchemaFailure, Stamp, Stamps};
-use crate::topic::{TopicError, read_to_end};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScanError {
     #[error(transparent)]
-    Topic(#[from] TopicError),
+    Topic(#[from] ReadError),
     #[error("the schema of a record in {topic} can't be had")]
     Registry { topic: String, source: Box<SchemaFailure> },
 }
@@ -73,7 +73,7 @@ impl Reader {
     pub(super) fn scan(self, topic: String, since: Option<i64>) -> Result<Scan, ScanError> {
         let mut stamps = Stamps::new(self.registry.clone(), self.runtime.clone());
         let mut fold = Fold::default();
-        read_to_end(&self.kafka, "pipeline-verify", &topic, since, |record| {
+        read_to_end(&self.kafka, "pipeline-verify", &topic, Part { partition: None, since }, |record| {
             if self.resolved.contains(&Position::of(record)) || dead_letter::resolves(record).is_some() {
                 return Ok(());
             }

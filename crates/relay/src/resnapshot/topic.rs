@@ -2,29 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use events::cache::{CacheError, SchemaCache};
 use events::meta::{self, Op};
 use events::{Registry, RegistryError, wire};
-use kafka::{KafkaConfig, LoggedContext};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use kafka::KafkaConfig;
+use kafka::reader::{Part, ReadError, partitions, read_to_end};
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
 use serde_avro_fast::Schema;
 use tokio::runtime::Handle;
 
 use super::scalar::Scalar;
 
-/// Bound of one question to the brokers, and of the time without a record before the end of the partition.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// The name of this client, and of a group that it never joins.
+const CLIENT: &str = "relay-resnapshot";
 
 /// A topic that can't be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TopicError {
-    #[error("topic {topic} can't be read to its end")]
-    Kafka { topic: String, source: KafkaError },
+    #[error(transparent)]
+    Kafka(#[from] ReadError),
     #[error("a schema of topic {topic} can't be had")]
     Registry { topic: String, source: Box<RegistryError> },
 }
@@ -56,40 +53,27 @@ impl Reader {
 
     /// How many partitions there are.
     pub(super) fn partitions(&self) -> Result<i32, TopicError> {
-        let count = || {
-            let metadata = self.consumer()?.fetch_metadata(Some(&self.topic), PATIENCE)?;
-            let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
-            let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-            i32::try_from(count).ok().filter(|count| *count > 0).ok_or(unknown)
-        };
-        count().map_err(|source| self.failed(source))
+        Ok(partitions(&self.kafka, CLIENT, &self.topic)?)
     }
 
     /// The identities of the rows that live by a partition's records, by key. Needs memory for every key.
     pub(super) fn read(&mut self, partition: i32) -> Result<HashMap<Vec<u8>, Identity>, TopicError> {
-        let consumer = self.begin(partition).map_err(|source| self.failed(source))?;
+        let (kafka, topic) = (self.kafka.clone(), self.topic.clone());
+        let part = Part { partition: Some(partition), since: None };
         let mut living = HashMap::new();
-        let mut last = Instant::now();
-        loop {
-            match consumer.poll(Duration::from_millis(200)) {
-                Some(Ok(record)) => {
-                    last = Instant::now();
-                    // A tombstone only repeats the delete before it.
-                    if let (Some(key), Some(value)) = (record.key(), record.payload()) {
-                        match self.identity(value)? {
-                            Some(Some(identity)) => drop(living.insert(key.to_vec(), identity)),
-                            Some(None) => drop(living.remove(key)),
-                            // The processor has set it aside, so that nothing was made of it.
-                            None => {}
-                        }
-                    }
+        read_to_end(&kafka, CLIENT, &topic, part, |record| {
+            // A tombstone only repeats the delete before it.
+            if let (Some(key), Some(value)) = (record.key(), record.payload()) {
+                match self.identity(value)? {
+                    Some(Some(identity)) => drop(living.insert(key.to_vec(), identity)),
+                    Some(None) => drop(living.remove(key)),
+                    // The processor has set it aside, so that nothing was made of it.
+                    None => {}
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(living),
-                Some(Err(_)) | None if last.elapsed() < PATIENCE => {}
-                Some(Err(error)) => return Err(self.failed(error)),
-                None => return Err(self.failed(KafkaError::OffsetFetch(RDKafkaErrorCode::OperationTimedOut))),
             }
-        }
+            Ok::<(), TopicError>(())
+        })?;
+        Ok(living)
     }
 
     /// What a record says of its row: the inner `None` that it is deleted, the outer that it can't be decoded.
@@ -110,31 +94,6 @@ impl Reader {
             return Ok(Some(None));
         }
         Ok(Some(Some(identity(&mut fields, &self.fields))))
-    }
-
-    fn begin(&self, partition: i32) -> Result<BaseConsumer<LoggedContext>, KafkaError> {
-        let consumer = self.consumer()?;
-        let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(&self.topic, partition, Offset::Beginning)?;
-        consumer.assign(&assignment)?;
-        Ok(consumer)
-    }
-
-    fn consumer(&self) -> Result<BaseConsumer<LoggedContext>, KafkaError> {
-        let settings = [
-            ("group.id", "relay-resnapshot"),
-            ("enable.auto.commit", "false"),
-            ("enable.partition.eof", "true"),
-            ("isolation.level", "read_committed"),
-            ("auto.offset.reset", "earliest"),
-            ("fetch.wait.max.ms", "20"),
-            ("queued.max.messages.kbytes", "16384"),
-        ];
-        self.kafka.client("relay-resnapshot", &settings).create_with_context(LoggedContext::default())
-    }
-
-    fn failed(&self, source: KafkaError) -> TopicError {
-        TopicError::Kafka { topic: self.topic.clone(), source }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kafka::dead_letter;
+use kafka::reader::{Part, ReadError, read_to_end};
 use rdkafka::Message as _;
 
 use super::history::Histories;
@@ -10,7 +11,6 @@ use super::{DeadLetters, Differences};
 use crate::chaos::ChaosError;
 use crate::config::Settings;
 use crate::dlq::Position;
-use crate::topic::{TopicError, read_to_end};
 
 /// Dead letters of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) async fn read(settings: &Settings, source: &str) -> Result<BySource, 
     let (kafka, topic) = (settings.kafka.clone(), dead_letter::topic(source));
     let read = move || {
         let mut letters = BySource::new();
-        read_to_end(&kafka, "pipeline-chaos", &topic, None, |record| {
+        read_to_end(&kafka, "pipeline-chaos", &topic, Part::default(), |record| {
             let number = |header| dead_letter::header(record, header).and_then(|text| text.parse().ok());
             let position = Position {
                 partition: number(dead_letter::SOURCE_PARTITION)
@@ -43,9 +43,9 @@ pub(super) async fn read(settings: &Settings, source: &str) -> Result<BySource, 
             let why = format!("{key}: {}", text(dead_letter::ERROR_MESSAGE));
             let first = || Letters { count: 0, kind: text(dead_letter::ERROR_KIND), why };
             letters.entry(position).or_insert_with(first).count += 1;
-            Ok::<(), TopicError>(())
+            Ok::<(), ReadError>(())
         })?;
-        Ok::<_, TopicError>(letters)
+        Ok::<_, ReadError>(letters)
     };
     Ok(tokio::task::spawn_blocking(read).await.map_err(ChaosError::Cancelled)??)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use events::Registry;
 use events::meta::Op;
 use kafka::KafkaConfig;
+use kafka::reader::{Part, read_to_end};
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
 use serde::Deserialize;
@@ -16,7 +17,6 @@ use crate::chaos::ChaosError;
 use crate::chaos::poison::MARK;
 use crate::dlq::Position;
 use crate::stamp::Stamps;
-use crate::topic::read_to_end;
 
 const CLIENT: &str = "pipeline-chaos";
 
@@ -122,7 +122,7 @@ impl Reader {
         let read = move || {
             let mut stamps = Stamps::new(self.registry, self.runtime);
             let mut histories = Histories::default();
-            read_to_end(&self.kafka, CLIENT, &topic, None, |record| {
+            read_to_end(&self.kafka, CLIENT, &topic, Part::default(), |record| {
                 take(record, &mut stamps, &mut histories)
             })?;
             Ok(histories)

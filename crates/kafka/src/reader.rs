@@ -3,37 +3,57 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use kafka::{KafkaConfig, LoggedContext};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
+
+use crate::{KafkaConfig, LoggedContext};
 
 /// Bound of one question to the brokers, and of the time without any record before the end of the topic.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A topic that can't be read to its end.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TopicError {
+pub enum ReadError {
+    /// librdkafka's words.
     #[error("topic {topic} can't be read")]
-    Kafka { topic: String, source: KafkaError },
+    Kafka {
+        /// Its name.
+        topic: String,
+        /// What went wrong.
+        source: KafkaError,
+    },
+    /// No record, and not the end either.
     #[error("topic {topic} could not be read to its end: nothing came for {} s", PATIENCE.as_secs())]
-    Stalled { topic: String },
+    Stalled {
+        /// Its name.
+        topic: String,
+    },
 }
 
-/// Hands `take` every record of every partition, from the first at `since` (milliseconds since the epoch, by the
-/// record's timestamp) or from the beginning, up to the end that the partition has now.
+/// What is read of a topic.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Part {
+    /// Only this partition.
+    pub partition: Option<i32>,
+    /// Only from the first record at this time on: milliseconds since the epoch, by the record's timestamp.
+    pub since: Option<i64>,
+}
+
+/// Hands `take` every record of a part of a topic, in the order of each partition, up to the end that the partition
+/// has now.
 ///
 /// # Errors
 /// The first of `take`, or the topic can't be read.
-pub(crate) fn read_to_end<E: From<TopicError>>(
+pub fn read_to_end<E: From<ReadError>>(
     kafka: &KafkaConfig,
     client: &str,
     topic: &str,
-    since: Option<i64>,
+    part: Part,
     mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
-    let failed = |source| TopicError::Kafka { topic: topic.to_owned(), source };
+    let failed = |source| ReadError::Kafka { topic: topic.to_owned(), source };
     let settings = [
         ("group.id", client),
         ("enable.auto.commit", "false"),
@@ -45,7 +65,7 @@ pub(crate) fn read_to_end<E: From<TopicError>>(
     ];
     let consumer: BaseConsumer<LoggedContext> =
         kafka.client(client, &settings).create_with_context(LoggedContext::default()).map_err(failed)?;
-    let mut open: HashMap<i32, i64> = assign(&consumer, topic, since).map_err(failed)?.into_iter().collect();
+    let mut open: HashMap<i32, i64> = assign(&consumer, topic, part).map_err(failed)?.into_iter().collect();
     let mut progress = Instant::now();
     while !open.is_empty() {
         match consumer.poll(Duration::from_millis(200)) {
@@ -68,20 +88,25 @@ pub(crate) fn read_to_end<E: From<TopicError>>(
             Some(Err(error)) if is_final(&error) => return Err(failed(error).into()),
             Some(Err(_)) | None if progress.elapsed() < PATIENCE => {}
             Some(Err(source)) => return Err(failed(source).into()),
-            None => return Err(TopicError::Stalled { topic: topic.to_owned() }.into()),
+            None => return Err(ReadError::Stalled { topic: topic.to_owned() }.into()),
         }
     }
     Ok(())
 }
 
-/// How many partitions a topic has.
+/// How many partitions a topic has, at least one.
 ///
 /// # Errors
-/// Kafka's.
-pub(crate) fn partitions(kafka: &KafkaConfig, client: &str, topic: &str) -> Result<usize, KafkaError> {
-    let consumer: BaseConsumer<LoggedContext> =
-        kafka.client(client, &[]).create_with_context(LoggedContext::default())?;
-    ids(&consumer, topic).map(|ids| ids.len())
+/// The topic can't be read, or is not there.
+pub fn partitions(kafka: &KafkaConfig, client: &str, topic: &str) -> Result<i32, ReadError> {
+    let count = || {
+        let consumer: BaseConsumer<LoggedContext> =
+            kafka.client(client, &[]).create_with_context(LoggedContext::default())?;
+        let unknown = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let count = i32::try_from(ids(&consumer, topic)?.len());
+        count.ok().filter(|count| *count > 0).ok_or(unknown)
+    };
+    count().map_err(|source| ReadError::Kafka { topic: topic.to_owned(), source })
 }
 
 fn ids(consumer: &BaseConsumer<LoggedContext>, topic: &str) -> Result<Vec<i32>, KafkaError> {
@@ -93,13 +118,14 @@ fn ids(consumer: &BaseConsumer<LoggedContext>, topic: &str) -> Result<Vec<i32>, 
     Ok(found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect())
 }
 
-/// Assigns every partition; the offsets after their last records, of those that are not empty.
+/// Assigns the partitions; the offsets after their last records, of those that are not empty.
 fn assign(
     consumer: &BaseConsumer<LoggedContext>,
     topic: &str,
-    since: Option<i64>,
+    part: Part,
 ) -> Result<Vec<(i32, i64)>, KafkaError> {
-    let partitions = ids(consumer, topic)?;
+    let Part { partition, since } = part;
+    let partitions = partition.map_or_else(|| ids(consumer, topic), |partition| Ok(vec![partition]))?;
     let mut wanted = TopicPartitionList::new();
     for partition in &partitions {
         let offset = since.map_or(Offset::Beginning, Offset::Offset);
