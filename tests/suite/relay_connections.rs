@@ -1,7 +1,7 @@
 //! The relay's connections: a registry that is away, and connections to PostgreSQL that are dead without anybody
 //! knowing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pipeline_tests::gate::Direction;
 use pipeline_tests::{Gate, Service, TestEnv, wait};
