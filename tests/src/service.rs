@@ -7,7 +7,7 @@ use local_servers::{ProcessState, ServiceSpec, Stack};
 use crate::wait;
 
 /// How long a service may take to become ready.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A process of the shared stack, killed when dropped.
 #[derive(Debug)]

@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+/// For what happens in seconds where nothing else runs. The servers of a test run share few cores.
+pub const SOON: Duration = Duration::from_secs(150);
 /// How often the condition is looked at.
 const PAUSE: Duration = Duration::from_millis(50);
 

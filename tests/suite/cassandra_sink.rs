@@ -7,11 +7,11 @@ use apache_avro::Schema;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use events::{schemas, wire};
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{TestEnv, wait};
 use scylla::client::session::Session;
 use uuid::Uuid;
 
-pub(crate) const SOON: Duration = Duration::from_secs(60);
 const REGISTERED_AT: i64 = 1_700_000_000_000_000;
 
 /// Writes processed users as the stream processor does.

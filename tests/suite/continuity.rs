@@ -1,10 +1,10 @@
 //! A record that comes twice is dropped, one that never comes raises an alarm, and `pipeline repair` brings its row.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use kafka::sequence::{Ledger, Sequence};
 use pipeline_tests::records::{self, Record};
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{Service, TestEnv, wait};
 use serde_json::{Value, json};
 
@@ -12,7 +12,6 @@ use crate::deletes_and_order::insert_known;
 use crate::relay::execute;
 use crate::stages::{differing_table, end_equal};
 
-const PATIENCE: Duration = Duration::from_secs(150);
 const USERS: usize = 100;
 
 /// Panics if the numbers of a partition are not 1, 2, 3 and so on by source.
@@ -57,7 +56,7 @@ impl Running {
 
     /// Waits until every stage ends with PostgreSQL's rows.
     async fn until_equal(&self) {
-        end_equal(&self.env, PATIENCE).await;
+        end_equal(&self.env, SOON).await;
     }
 
     /// One statement after the other, each a transaction; `OF 1 AND 3)` are the users of these numbers.
@@ -101,10 +100,10 @@ impl Running {
         service.restart().await;
         service.waits_for("continuity", &format!("of {topic} lacks")).await;
         assert!(service.metric("pipeline_sequence_missing", &labels).await.unwrap() >= 40.0);
-        assert!(differing_table(&self.env, PATIENCE).await.is_some(), "nothing is missing");
+        assert!(differing_table(&self.env, SOON).await.is_some(), "nothing is missing");
 
         // The sink commits what it has read a moment later.
-        let look = wait::until("a dry run finds what is missing", PATIENCE, async || {
+        let look = wait::until("a dry run finds what is missing", SOON, async || {
             let output = self.env.pipeline(&["--json", "repair", "--dry-run"]);
             let look: Value = serde_json::from_slice(&output.stdout).ok()?;
             assert_eq!(output.status.success(), look["gaps"] == json!([]));
@@ -141,7 +140,7 @@ async fn records_that_come_twice_are_dropped_and_counted() {
         let repeated: Vec<Record> = records.iter().rev().take(60).rev().cloned().collect();
         env.copy(topic, &repeated);
         let labels = format!("topic=\"{topic}\"");
-        wait::until_equal("the repeats", PATIENCE, Some(60.0), async || {
+        wait::until_equal("the repeats", SOON, Some(60.0), async || {
             service.metric("pipeline_sequence_repeats_total", &labels).await
         })
         .await;
@@ -162,7 +161,7 @@ async fn records_that_the_processor_passes_over_raise_an_alarm_and_are_repaired(
     running.change_some().await;
     // Deletes have a tombstone each.
     let wanted = before + 10 + 10 + 5 + 2 + 2 * 10 + 2 * 10 + 5;
-    wait::until_equal("records", PATIENCE, wanted, async || env.records(env.raw_topic()).await.len()).await;
+    wait::until_equal("records", SOON, wanted, async || env.records(env.raw_topic()).await.len()).await;
     pass_over(env, env.get("stream_processor", "group"), env.raw_topic()).await;
     running.processor.restart().await;
     running.change_others().await;
@@ -178,7 +177,7 @@ async fn records_that_the_sink_passes_over_raise_an_alarm_and_are_repaired() {
     running.change_some().await;
     let wanted = before + 10 + 10 + 5 + 2 + 2 * 10 + 2 * 10 + 5;
     let topic = env.processed_topic();
-    wait::until_equal("records", PATIENCE, wanted, async || env.records(topic).await.len()).await;
+    wait::until_equal("records", SOON, wanted, async || env.records(topic).await.len()).await;
     pass_over(env, env.get("cassandra_sink", "group"), topic).await;
     running.sink.restart().await;
     running.change_others().await;
@@ -258,7 +257,7 @@ async fn a_repair_ends_without_rows_and_with_one_that_is_refused() {
     let processor = env.start("stream-processor").await;
     let sink = env.start("cassandra-sink").await;
     let letters = format!("{}.dlq", env.raw_topic());
-    wait::until_equal("a dead letter", PATIENCE, 1, async || env.records(&letters).await.len()).await;
+    wait::until_equal("a dead letter", SOON, 1, async || env.records(&letters).await.len()).await;
     // Put away, it is no reason any more why its record has nothing downstream.
     let purged = env.pipeline(&["dlq", "purge", "--all"]);
     assert!(purged.status.success(), "{}", String::from_utf8_lossy(&purged.stderr));
@@ -323,7 +322,7 @@ impl Running {
         let marker = "UPDATE users SET email = 'marker@example.com' OF 99 AND 99)";
         self.execute(&[marker]).await;
         let mut decoder = env.decoder();
-        wait::until("the last change", PATIENCE, async || {
+        wait::until("the last change", SOON, async || {
             for record in env.records(env.raw_topic()).await {
                 let Some(value) = record.value else { continue };
                 let fields = decoder.decode(&value).await;

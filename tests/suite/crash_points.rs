@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pipeline_tests::env::TOKEN;
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{TestEnv, wait};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -17,7 +18,6 @@ use crate::continuity::assert_continuous;
 use crate::deletes_and_order::{change, insert_known};
 use crate::stages::become_equal;
 
-const PATIENCE: Duration = Duration::from_secs(90);
 /// Fetched while it happens.
 const USERS: usize = 2_000;
 /// Changed, moved, deleted and inserted again while it happens.
@@ -53,7 +53,7 @@ async fn ended(service: &str, point: &str) {
         running.push((name, started));
     }
     insert_known(&env, KNOWN).await;
-    become_equal(&env, PATIENCE).await;
+    become_equal(&env, SOON).await;
     // Armed only now, so that it ends while there are changes of all kinds.
     let at = running.iter().position(|(name, _)| *name == service).unwrap();
     running[at].1.stop().await;
@@ -74,14 +74,14 @@ async fn ended(service: &str, point: &str) {
 
     assert!(post(running[0].1.url("/runs")).await.unwrap().status().is_success());
     let url = running[0].1.url("/runs/crash");
-    wait::until("the run succeeds", PATIENCE, async || {
+    wait::until("the run succeeds", SOON, async || {
         let run: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
         (run["status"] == "succeeded").then_some(())
     })
     .await;
     stop.store(true, Ordering::Relaxed);
     let transactions = changing.await.unwrap();
-    let (_, changes) = become_equal(&env, PATIENCE).await;
+    let (_, changes) = become_equal(&env, SOON).await;
     assert!(transactions > 50 && changes > USERS + KNOWN + transactions, "{transactions} gave {changes}");
     for topic in [env.raw_topic(), env.processed_topic()] {
         assert_continuous(topic, &env.records(topic).await);

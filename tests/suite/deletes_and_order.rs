@@ -1,10 +1,10 @@
 //! Changes of the same keys in quick succession end in the state of PostgreSQL, in every Cassandra table.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{TestEnv, wait};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -15,7 +15,6 @@ use uuid::Uuid;
 use crate::relay::{execute, insert};
 use crate::stages::become_equal;
 
-const PATIENCE: Duration = Duration::from_secs(120);
 const SEED: u64 = 20_261_124;
 const USERS: usize = 100;
 const TRANSACTIONS: usize = 600;
@@ -91,7 +90,7 @@ pub(crate) async fn found(session: &Session, table: &str) -> BTreeSet<Row> {
         let rows = session.query_iter(query.clone(), ()).await.ok()?;
         rows.rows_stream::<Row>().unwrap().try_collect::<Vec<_>>().await.ok()
     };
-    wait::until(&format!("the rows of {table}"), PATIENCE, rows).await.into_iter().collect()
+    wait::until(&format!("the rows of {table}"), SOON, rows).await.into_iter().collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +109,7 @@ async fn the_same_keys_deleted_inserted_and_moved_end_as_in_postgresql_in_every_
     }
     let expected = expected(&env).await;
     assert!(expected.len() > USERS / 4 && expected.len() < USERS, "{} users are left", expected.len());
-    become_equal(&env, PATIENCE).await;
+    become_equal(&env, SOON).await;
     drop((processor, sink));
 }
 
@@ -128,7 +127,7 @@ async fn a_time_that_moves_within_its_millisecond_leaves_the_row_where_it_is() {
     relay.ready().await;
     let session = env.cassandra().await;
     let table = "users_by_country";
-    wait::until_equal(table, PATIENCE, expected(&env).await, async || found(&session, table).await).await;
+    wait::until_equal(table, SOON, expected(&env).await, async || found(&session, table).await).await;
     execute(
         &env.db,
         "UPDATE users SET registered_at = date_trunc('milliseconds', registered_at), email = 'moved@example.com'",
@@ -137,7 +136,7 @@ async fn a_time_that_moves_within_its_millisecond_leaves_the_row_where_it_is() {
     let expected = expected(&env).await;
     assert_eq!(expected.len(), USERS);
     for table in ["users_by_id", "users_by_country", "users_by_run"] {
-        wait::until_equal(table, PATIENCE, expected.clone(), async || found(&session, table).await).await;
+        wait::until_equal(table, SOON, expected.clone(), async || found(&session, table).await).await;
     }
     assert_eq!(sink.metric("pipeline_sink_writes_total", "delete").await, Some(0.0), "nothing has moved");
 }

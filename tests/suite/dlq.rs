@@ -1,14 +1,12 @@
 //! Dead letters are found, understood, sent again once, and put away.
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta, Utc};
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{TestEnv, wait};
 use serde_json::Value;
 
 use crate::stream_processor::{Users, arrived, ids, until_arrived};
 
-const SOON: Duration = Duration::from_secs(150);
 const LETTERS: usize = 2_400;
 
 fn pipeline(env: &TestEnv, args: &[&str]) -> Value {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use local_servers::{KafkaOutside, Server, StackConfig, free_ports};
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{TestEnv, wait};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,7 +19,6 @@ use crate::stream_processor::{Users, arrived, ids, until_arrived};
 const END_TXN: [u8; 2] = 26_i16.to_be_bytes();
 /// Longer than a producer waits for an answer.
 const HELD_OPEN: Duration = Duration::from_secs(20);
-const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A door in front of a broker that loses answers to commits.
 struct Door {
@@ -90,7 +90,7 @@ async fn a_commit_without_an_answer_is_looked_at_by_a_new_producer() {
     env.set("kafka.bootstrap_servers", format!("127.0.0.1:{outside}"));
     door.to_lose.store(2, Ordering::Relaxed);
     let processor = env.start("stream-processor").await;
-    wait::until("a commit fails", PATIENCE, async || {
+    wait::until("a commit fails", SOON, async || {
         (door.to_lose.load(Ordering::Relaxed) == 0 && processor.log().contains("commit failed")).then_some(())
     })
     .await;

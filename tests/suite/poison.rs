@@ -1,8 +1,7 @@
 //! Poison that no dead letter can carry whole, and ids that no registry gives: neither blocks a partition.
 
-use std::time::Duration;
-
 use events::wire;
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{Record, Service, TestEnv, wait};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -12,7 +11,6 @@ use rdkafka::client::DefaultClientContext;
 
 use crate::stream_processor::{Users, ids, until_arrived};
 
-const SOON: Duration = Duration::from_secs(150);
 const LIMIT: &str = "20000";
 
 /// From now on the topic takes records up to [`LIMIT`] only.

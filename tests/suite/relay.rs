@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use apache_avro::types::Value;
 use local_servers::{Server, Stack, StackConfig};
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{Record, TestEnv, wait};
 use secrecy::ExposeSecret as _;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
-
-pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// Inserts `count` users in transactions of at most `transaction` rows.
 pub(crate) async fn insert(db: &PgPool, count: usize, transaction: usize) {

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use pipeline_tests::gate::Direction;
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{Gate, Service, TestEnv, wait};
 
-use crate::relay::{SOON, execute, ids, insert, keys, until_count};
+use crate::relay::{execute, ids, insert, keys, until_count};
 
 /// Half a minute: a relay gives up a dead connection after its session's timeout and a heartbeat's interval, and
 /// PostgreSQL the session as long after that.

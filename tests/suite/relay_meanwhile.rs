@@ -1,8 +1,7 @@
 //! What must not matter to the relay while changes are in flight: a takeover, a predecessor that wakes up, and kills
 //! during the snapshot.
 
-use std::time::Duration;
-
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{Service, TestEnv, wait};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinHandle;
@@ -11,8 +10,6 @@ use tokio_util::sync::CancellationToken;
 use crate::continuity::assert_continuous;
 use crate::relay::insert;
 use crate::stages;
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One of each kind of change; a row that is there from the beginning stays there for the next round.
 const CHANGES: &str = "UPDATE users SET email = 'n@example.com' WHERE id = (SELECT id FROM users ORDER BY random() LIMIT 1); \
@@ -49,14 +46,14 @@ impl Load {
 }
 
 async fn until_published(relay: &Service, rows: f64) {
-    wait::until("some rows are published", PATIENCE, async || {
+    wait::until("some rows are published", SOON, async || {
         (relay.metric("pipeline_relay_rows_total", "").await? >= rows).then_some(())
     })
     .await;
 }
 
 async fn assert_equal(env: &TestEnv) {
-    let kinds = stages::raw_becomes_equal(env, PATIENCE).await;
+    let kinds = stages::raw_becomes_equal(env, SOON).await;
     assert!(["c", "u", "d"].iter().all(|kind| kinds[*kind] > 0), "{kinds:?}");
     assert_continuous(env.raw_topic(), &env.records(env.raw_topic()).await);
 }
@@ -122,7 +119,7 @@ async fn a_snapshot_is_right_whatever_changes_during_the_copy_and_through_kills(
         relay.kill().await;
         relay.restart().await;
     }
-    wait::until("the end of the snapshot", PATIENCE, async || {
+    wait::until("the end of the snapshot", SOON, async || {
         relay.waiting().await?.as_object()?.is_empty().then_some(())
     })
     .await;

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use apache_avro::types::Value;
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{TestEnv, wait};
 use sqlx::PgPool;
 
 use crate::continuity::assert_continuous;
-use crate::relay::{SOON, execute, ids, insert, keys, on_its_own_server, until_count};
+use crate::relay::{execute, ids, insert, keys, on_its_own_server, until_count};
 use crate::stages;
-
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whether WAL from before `lsn` may be removed as far as this slot is concerned.
 async fn is_past(db: &PgPool, slot: &str, lsn: &str) -> bool {
@@ -78,7 +77,7 @@ async fn rows_moved_and_deleted_while_the_slot_was_lost_end_as_in_postgresql() {
     let processor = env.start("stream-processor").await;
     let sink = env.start("cassandra-sink").await;
     relay.ready().await;
-    stages::become_equal(&env, PATIENCE).await;
+    stages::become_equal(&env, SOON).await;
     relay.stop().await;
     execute(&env.db, &format!("SELECT pg_drop_replication_slot('{}')", env.name())).await;
     execute(
@@ -106,7 +105,7 @@ async fn rows_moved_and_deleted_while_the_slot_was_lost_end_as_in_postgresql() {
     .await;
     relay.restart().await;
     relay.ready().await;
-    stages::become_equal(&env, PATIENCE).await;
+    stages::become_equal(&env, SOON).await;
     // A reader would notice if something were missing at the seam.
     assert_continuous(env.raw_topic(), &env.records(env.raw_topic()).await);
     drop((processor, sink));

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use apache_avro::types::Value;
 use events::schemas;
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{TestEnv, wait};
 
-use crate::relay::{SOON, execute, ids, keys, until_count};
+use crate::relay::{execute, ids, keys, until_count};
 
 type Fields = BTreeMap<String, Value>;
 

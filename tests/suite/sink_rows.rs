@@ -6,10 +6,11 @@ use apache_avro::Schema;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use events::{schemas, wire};
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{Service, TestEnv, servers, wait};
 use uuid::Uuid;
 
-use crate::cassandra_sink::{CREATED, Change, SOON, Users, countries, counts};
+use crate::cassandra_sink::{CREATED, Change, Users, countries, counts};
 use crate::stream_processor::Gate;
 
 const READ: Change<'static> = Change { op: "r", lsn: 10, ..CREATED };

@@ -8,12 +8,12 @@ use apache_avro::Schema;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use events::{schemas, wire};
+use pipeline_tests::wait::SOON;
 use pipeline_tests::{Record, Service, TestEnv, servers, wait};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const SOON: Duration = Duration::from_secs(60);
 /// 2023-11-14T22:13:20Z.
 const FETCHED_AT: i64 = 1_700_000_000_000_000;
 

@@ -32,7 +32,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("listen_addresses", "127.0.0.1"),
     ("unix_socket_directories", ""),
     ("wal_level", "logical"),
-    ("max_replication_slots", "50"),
+    ("max_replication_slots", "200"),
     ("max_wal_senders", "50"),
     ("max_connections", "200"),
     ("max_wal_size", "1GB"),

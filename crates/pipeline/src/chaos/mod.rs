@@ -136,6 +136,8 @@ async fn carry_out(
 ) -> Result<Report, ChaosError> {
     let steps = schedule::schedule(request.seed, Duration::from_secs(60) * request.minutes);
     let running = plan.start(output, async |settings| load::prepare(settings).await).await?;
+    let faults: usize = steps.iter().map(|step| step.faults.len()).sum();
+    output.note(format_args!("{faults} faults are to come"));
     let load = Load::start(settings, running.fetching(), request).await?;
     let ended = Arc::new(AtomicBool::new(false));
     let relays = tokio::spawn(leaders::watch(running.addresses(schedule::RELAY), Arc::clone(&ended)));

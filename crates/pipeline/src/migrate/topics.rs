@@ -38,7 +38,8 @@ impl TopicError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Leaderless { .. } => true,
-            Self::Request { source, .. } => source.rdkafka_error_code().is_some_and(is_late),
+            Self::Request { source: KafkaError::AdminOp(code), .. } => is_late(*code),
+            Self::Request { .. } => false,
             Self::Refused { code, .. } => is_late(*code),
         }
     }
