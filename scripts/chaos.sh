@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Breaks services, servers and connections at random for a while, then compares every stage. A seed gives the same
-# faults: MINUTES=10 SEED=7 make chaos
+# faults: MINUTES=10 SEED=7 RATE=20 make chaos
 set -euo pipefail
 source "$(dirname "$0")/env.sh"
 

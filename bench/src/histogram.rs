@@ -1,6 +1,6 @@
 //! A histogram of a service, as it shows it to Prometheus.
 
-use crate::{Result, http};
+use crate::Result;
 
 /// Upper bounds and how many values were at or below each, as exposed: each bucket has those before it.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -12,7 +12,7 @@ impl Histogram {
     /// The one of this name whose labels contain `label`, from a service's `/metrics`.
     pub(crate) async fn of(url: &str, name: &str, label: &str) -> Result<Self> {
         Ok(Self::parse(
-            &http::client()?.get(url).send().await?.error_for_status()?.text().await?,
+            &local_servers::http_client()?.get(url).send().await?.error_for_status()?.text().await?,
             name,
             label,
         ))

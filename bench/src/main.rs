@@ -5,7 +5,6 @@
 
 mod clock;
 mod histogram;
-mod http;
 mod load;
 mod machine;
 mod measure;

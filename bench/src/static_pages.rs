@@ -6,8 +6,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::Result;
 use crate::world::{PAGE, SEED};
-use crate::{Result, http};
 
 /// A file server for whoever asks for pages as the API has them; ends when dropped.
 pub(crate) struct StaticPages {
@@ -17,7 +17,7 @@ pub(crate) struct StaticPages {
 
 /// Has an API render all pages of so many rows, a file each.
 pub(crate) async fn render(api: &str, rows: u64, folder: &Path) -> Result<()> {
-    let client = http::client()?;
+    let client = local_servers::http_client()?;
     for page in 1..=rows.div_ceil(PAGE) {
         let users = PAGE.min(rows - (page - 1) * PAGE);
         let url = format!("{api}?results={users}&seed={SEED}&page={page}");
@@ -97,7 +97,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(file(folder.path(), 2), "two").unwrap();
         let pages = StaticPages::serve(folder.path().to_owned()).await.unwrap();
-        let client = http::client().unwrap();
+        let client = local_servers::http_client().unwrap();
         let get = async |query: &str| client.get(format!("{}?{query}", pages.url())).send().await.unwrap();
         assert_eq!(get("results=5000&seed=x&page=2").await.text().await.unwrap(), "two");
         assert_eq!(get("results=5000&seed=x&page=3").await.status(), 404);

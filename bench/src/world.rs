@@ -296,7 +296,7 @@ pub(crate) fn point_at(env: &mut TestEnv, api: &str, rows: u64) -> Result<()> {
 
 /// A run of so many profiles, to its end.
 pub(crate) async fn fetch(fetcher: &Service, rows: u64) -> Result<()> {
-    let client = crate::http::client()?;
+    let client = local_servers::http_client()?;
     let body = json!({"run_id": "bench", "count": rows, "seed": SEED});
     let request = client.post(fetcher.url("/runs")).bearer_auth(TOKEN).json(&body);
     request.send().await?.error_for_status()?;

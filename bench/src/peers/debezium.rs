@@ -180,7 +180,7 @@ impl<'a> Debezium<'a> {
 
     /// Waits until its REST interface says that its task runs; when it did.
     pub(crate) async fn runs(&self) -> Result<Instant> {
-        let client = crate::http::client()?;
+        let client = local_servers::http_client()?;
         let url = format!("http://127.0.0.1:{}/connectors/bench/status", self.port);
         let running = wait::until("Debezium's task runs", STREAMS_WITHIN, async || {
             let status: serde_json::Value = client.get(&url).send().await.ok()?.json().await.ok()?;

@@ -81,7 +81,8 @@ pub(crate) async fn command(
 /// Writes the newest schema of a topic's values to a file; its id.
 pub(crate) async fn schema(world: &World, topic: &str) -> Result<(i64, PathBuf)> {
     let url = format!("{}/subjects/{topic}-value/versions/latest", world.stack.registry_url());
-    let found: Value = crate::http::client()?.get(&url).send().await?.error_for_status()?.json().await?;
+    let found: Value =
+        local_servers::http_client()?.get(&url).send().await?.error_for_status()?.json().await?;
     let (Some(id), Some(schema)) = (found["id"].as_i64(), found["schema"].as_str()) else {
         return Err(format!("{url} answered {found}").into());
     };

@@ -99,7 +99,7 @@ impl Scenario for Start {
 }
 
 async fn ready(service: &Service, began: Instant) -> Result<()> {
-    let client = crate::http::client()?;
+    let client = local_servers::http_client()?;
     let url = service.url("/readyz");
     while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
         if began.elapsed() > READY_WITHIN {

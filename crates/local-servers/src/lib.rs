@@ -30,6 +30,7 @@ pub use artifacts::{AIRFLOW, Artifact, CASSANDRA, CQLSH, Cache, KAFKA, POSTGRES,
 pub use config::{AirflowConfig, CommitLogSync, KafkaOutside, Secrets, Server, StackConfig};
 pub use error::{Error, Result};
 pub use ports::{Ports, free_ports};
+pub use probe::http_client;
 pub use procfs::ProcessId;
 pub use progress::Progress;
 pub use servers::data_folders;

@@ -181,16 +181,20 @@ async fn cassandra_options(port: u16) -> Result<(), NotReady> {
     }
 }
 
-/// The body of a 2xx answer.
-async fn http_get(url: &str) -> Result<String, NotReady> {
+/// An HTTP client that goes straight to this machine, whatever proxy the environment names.
+///
+/// # Errors
+/// reqwest can't make one.
+pub fn http_client() -> reqwest::Result<reqwest::Client> {
     // reqwest wants a TLS provider even for plain HTTP; a binary may have installed one before.
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-    let get = async {
-        // Straight to this machine, whatever proxy the environment names.
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        client.get(url).send().await?.error_for_status()?.text().await
-    };
+    reqwest::Client::builder().no_proxy().build()
+}
+
+/// The body of a 2xx answer.
+async fn http_get(url: &str) -> Result<String, NotReady> {
+    let get = async { http_client()?.get(url).send().await?.error_for_status()?.text().await };
     get.await.map_err(|error| error.to_string())
 }
 
