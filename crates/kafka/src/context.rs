@@ -16,6 +16,7 @@ use crate::dead_letter;
 pub struct LoggedContext {
     throttle: Throttle,
     refused: Mutex<Vec<Refused>>,
+    undelivered: Mutex<Option<RDKafkaErrorCode>>,
 }
 
 /// A dead letter that its topic finds too large.
@@ -54,6 +55,16 @@ impl LoggedContext {
     /// What was refused since the last look.
     pub(crate) fn take_refused(&self) -> Vec<Refused> {
         std::mem::take(&mut *self.refused())
+    }
+
+    /// Why the first record since the last [`Self::deliver_anew`] was not delivered, if one was not.
+    pub(crate) fn undelivered(&self) -> Option<RDKafkaErrorCode> {
+        *self.undelivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what was not delivered.
+    pub(crate) fn deliver_anew(&self) {
+        *self.undelivered.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn refused(&self) -> MutexGuard<'_, Vec<Refused>> {
@@ -99,8 +110,11 @@ impl ProducerContext<NoCustomPartitioner> for LoggedContext {
 
     // A record that can't be delivered fails its transaction, and the commit reports it; but not which one it was.
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = result
-            && dead_letter::is_too_large(error)
+        let Err((error, message)) = result else { return };
+        if let Some(code) = error.rdkafka_error_code() {
+            self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(code);
+        }
+        if dead_letter::is_too_large(error)
             && let Some(source) = dead_letter::source(message)
         {
             let mut refused = self.refused();

@@ -132,6 +132,7 @@ impl TransactionalProducer {
     /// # Errors
     /// The producer was fenced, or a transaction is open already.
     pub fn begin(&self) -> Result<(), TransactionError> {
+        self.producer.client().context().deliver_anew();
         self.producer.begin_transaction().map_err(|source| self.error("begin", source))
     }
 
@@ -178,15 +179,22 @@ impl TransactionalProducer {
         }
     }
 
-    /// Waits until every record is with the brokers or has failed, 8 s at the most.
+    /// Waits until every record is with the brokers or one of them has failed, 8 s at the most.
     pub fn flush(&self) {
         self.flush_until(Instant::now() + CALL_TIMEOUT);
     }
 
+    /// A record that failed has failed the transaction, and librdkafka keeps what is still queued until that is
+    /// aborted: waiting for the others would take the whole time.
     fn flush_until(&self, deadline: Instant) {
-        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+        while self.producer.in_flight_count() > 0 && self.undelivered().is_none() && Instant::now() < deadline
+        {
             self.serve();
         }
+    }
+
+    fn undelivered(&self) -> Option<RDKafkaErrorCode> {
+        self.producer.client().context().undelivered()
     }
 
     /// Adds the consumer's positions to the transaction. Each offset is that of the next record to read.
@@ -223,6 +231,9 @@ impl TransactionalProducer {
         // when it is called.
         let deadline = Instant::now() + CALL_TIMEOUT;
         self.flush_until(deadline);
+        if let Some(code) = self.undelivered() {
+            return Err(self.error("delivery", KafkaError::MessageProduction(code)));
+        }
         let left = deadline.saturating_duration_since(Instant::now()).max(ANSWER_MARGIN);
         self.producer.commit_transaction(left).map_err(|source| self.error("commit", source))
     }
@@ -242,7 +253,13 @@ impl TransactionalProducer {
             // A panic there can only be librdkafka's binding; it goes on here as one of this thread.
             abort.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
-        .map_err(|source| self.error("abort", source))
+        .map_err(|source| self.error("abort", source))?;
+        // The reports of what was dropped, which would be taken for those of the next transaction.
+        let deadline = Instant::now() + ANSWER_MARGIN;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.serve();
+        }
+        Ok(())
     }
 
     /// The dead letters that their topic has refused as too large since the last look. To be asked for after a
@@ -286,7 +303,11 @@ fn remedy(error: &KafkaError) -> Remedy {
         _ if fenced => Remedy::Fenced,
         KafkaError::Transaction(inner) if inner.is_fatal() => Remedy::Restart,
         KafkaError::Transaction(inner) if inner.txn_requires_abort() => Remedy::Abort,
-        // The record never left: too large, or its topic does not exist.
+        // It is not known whether the brokers have the record, or librdkafka has given this producer up.
+        KafkaError::MessageProduction(
+            RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::Fatal | RDKafkaErrorCode::OperationTimedOut,
+        ) => Remedy::Restart,
+        // The record never left, or was refused: too large, or its topic does not exist.
         KafkaError::MessageProduction(_) => Remedy::Abort,
         _ => Remedy::Restart,
     }

@@ -232,7 +232,7 @@ pub struct StackConfig {
     /// PostgreSQL settings that differ from ours: name and value, as in `postgresql.conf`.
     pub postgres_settings: Vec<(String, String)>,
     /// For a stack that is started often and lives for minutes: servers in Java compile themselves less well, and take
-    /// less CPU time to start (the registry 9.3 instead of 15.6 s).
+    /// less CPU time to start (the registry 9.3 instead of 15.6 s), and ZooKeeper does not wait for the disk.
     pub short_lived: bool,
     /// When Cassandra acknowledges.
     pub commit_log_sync: CommitLogSync,

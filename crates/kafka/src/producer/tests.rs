@@ -67,6 +67,27 @@ fn a_record_that_is_too_large_leaves_the_transaction_as_it_was() {
 }
 
 #[test]
+fn a_record_that_the_brokers_refuse_fails_the_commit_at_once_whatever_else_is_queued() {
+    let (brokers, producer) = in_a_transaction();
+    let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+    brokers.request_errors(RDKafkaApiKey::Produce, &[too_large]);
+    let began = Instant::now();
+    let value = "v".repeat(1_000);
+    for _ in 0..20_000 {
+        if let Err(error) = producer.send(BaseRecord::<str, str>::to(TOPIC).key("k").payload(&*value)) {
+            assert_eq!(error.remedy, Remedy::Abort);
+            break;
+        }
+    }
+    assert_eq!(remedy_of(producer.commit()), Remedy::Abort);
+    assert!(began.elapsed() < CALL_TIMEOUT, "{:?}", began.elapsed());
+    producer.abort().unwrap();
+    producer.begin().unwrap();
+    producer.send(BaseRecord::<str, str>::to(TOPIC).key("k").payload("v")).unwrap();
+    producer.commit().unwrap();
+}
+
+#[test]
 fn a_producer_whose_epoch_is_over_is_fenced() {
     let (brokers, producer) = in_a_transaction();
     let epoch = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;

@@ -48,11 +48,17 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
     )?;
     let log4j = folder.join("log4j.properties");
     write_file(&log4j, LOG4J)?;
+    let mut options = vec!["-XX:+UseSerialGC".into(), property("log4j.configuration", file_url(&log4j))];
+    if config.short_lived {
+        // What a killed process has written stays; only a machine that fails would lose it. A disk that is busy with
+        // other things would let the broker's session end.
+        options.push("-Dzookeeper.forceSync=no".into());
+    }
     let process = JavaServer {
         server: Server::Zookeeper,
         version: ZOOKEEPER_VERSION,
         heap_mb: 128,
-        options: vec!["-XX:+UseSerialGC".into(), property("log4j.configuration", file_url(&log4j))],
+        options,
         run: vec![
             "-cp".into(),
             class_path(context, &artifacts::KAFKA)?.into(),

@@ -15,8 +15,6 @@ use super::{Filter, each_open, topics};
 use crate::config::Settings;
 use crate::output::Output;
 
-/// One of a kind: whoever has it last is the only one that writes.
-const TRANSACTIONAL_ID: &str = "pipeline-dlq";
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Letters and bytes of one transaction, at the most.
 const BATCH_LETTERS: u64 = 500;
@@ -97,7 +95,7 @@ async fn resolve(
     let (kafka, topics) = (settings.kafka.clone(), topics(settings));
     let sources: Vec<String> = settings.pipeline.data_topics().map(str::to_owned).to_vec();
     let done = tokio::task::spawn_blocking(move || {
-        let writer = if dry_run { None } else { Some(Writer::new(&kafka)?) };
+        let writer = if dry_run { None } else { Some(Writer::new(&kafka, &transactional_id(&topics))?) };
         let mut run = Run { action, sources, writer, outcome: Outcome::default() };
         for topic in topics {
             run.topic(&kafka, &topic, &filter)?;
@@ -105,6 +103,11 @@ async fn resolve(
         Ok::<_, ResolveError>(run.outcome)
     });
     Ok(done.await??)
+}
+
+/// One of a kind among those that resolve the letters of these topics: whoever has it last is the only one that writes.
+fn transactional_id(topics: &[String]) -> String {
+    format!("pipeline-dlq-{}", topics.join(","))
 }
 
 struct Run {
@@ -157,11 +160,11 @@ struct Writer {
 
 impl Writer {
     /// Takes the transactional id over, so that what is read afterwards is all there is.
-    fn new(kafka: &KafkaConfig) -> Result<Self, ResolveError> {
+    fn new(kafka: &KafkaConfig, id: &str) -> Result<Self, ResolveError> {
         let failed = |source| ResolveError::Transaction { done: 0, source };
         let largest = dead_letter::MAX_MESSAGE_BYTES.to_string();
         let settings = [("message.max.bytes", largest.as_str())];
-        let producer = TransactionalProducer::new(kafka, TRANSACTIONAL_ID, TRANSACTION_TIMEOUT, &settings);
+        let producer = TransactionalProducer::new(kafka, id, TRANSACTION_TIMEOUT, &settings);
         let producer = producer.map_err(failed)?;
         producer.connect().map_err(failed)?;
         producer.init().map_err(failed)?;
