@@ -57,14 +57,9 @@ impl LoggedContext {
         std::mem::take(&mut *self.refused())
     }
 
-    /// Why the first record since the last [`Self::deliver_anew`] was not delivered, if one was not.
+    /// Why the first record that was not delivered was not, if there is one.
     pub(crate) fn undelivered(&self) -> Option<RDKafkaErrorCode> {
         *self.undelivered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Forgets what was not delivered.
-    pub(crate) fn deliver_anew(&self) {
-        *self.undelivered.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn refused(&self) -> MutexGuard<'_, Vec<Refused>> {

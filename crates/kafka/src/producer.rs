@@ -1,8 +1,10 @@
 //! A transactional producer whose failures say what must be done about them.
 //!
 //! Kafka's transactions can tear or lose writes when a producer goes on after an indefinite error (Jepsen's report
-//! on Bufstream 0.1.0, 2024; closed on the broker's side by KIP-890). So after anything but a clean abort the
-//! producer is thrown away: a new one takes a new epoch, and its user reads back what was committed.
+//! on Bufstream 0.1.0, 2024; closed on the broker's side by KIP-890). So after any failure the producer is thrown away:
+//! a new one takes a new epoch, and unless the abort was clean, its user reads back what was committed. After a clean
+//! abort, too: librdkafka 2.12 skips the sequence numbers of a batch that the brokers refused, and fails the next
+//! transaction for it.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -29,7 +31,7 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 /// What follows from a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Abort the transaction; the same producer can begin the next one.
+    /// Nothing was committed: abort the transaction, and make a new producer, which can send the same again.
     Abort,
     /// Drop the producer, make a new one, and read back what was committed: the outcome is not known.
     Restart,
@@ -132,7 +134,6 @@ impl TransactionalProducer {
     /// # Errors
     /// The producer was fenced, or a transaction is open already.
     pub fn begin(&self) -> Result<(), TransactionError> {
-        self.producer.client().context().deliver_anew();
         self.producer.begin_transaction().map_err(|source| self.error("begin", source))
     }
 
@@ -253,13 +254,7 @@ impl TransactionalProducer {
             // A panic there can only be librdkafka's binding; it goes on here as one of this thread.
             abort.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
-        .map_err(|source| self.error("abort", source))?;
-        // The reports of what was dropped, which would be taken for those of the next transaction.
-        let deadline = Instant::now() + ANSWER_MARGIN;
-        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
-            self.serve();
-        }
-        Ok(())
+        .map_err(|source| self.error("abort", source))
     }
 
     /// The dead letters that their topic has refused as too large since the last look. To be asked for after a

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod offsets;
 pub mod order;
+mod outbox;
 pub mod pgoutput;
 pub mod plan;
 pub mod postgres;

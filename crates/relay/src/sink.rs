@@ -3,6 +3,7 @@
 //! Everything here blocks its thread for as long as Kafka takes, which is the back pressure of the stream.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kafka::sequence::{REPAIRED, Sent};
@@ -14,11 +15,16 @@ use service::crash::{self, CrashPoint};
 
 use crate::config::RelayConfig;
 use crate::error::RelayError;
+use crate::outbox::Outbox;
 use crate::progress::Progress;
 use crate::table::TableName;
 
-/// Records between two servings of delivery reports.
-const POLL_EVERY: u64 = 256;
+/// How old a change is that has waited: a stream this far behind is made for throughput, as a few milliseconds more do
+/// not matter to it, and fewer, larger transactions and requests let it catch up.
+const BEHIND: Duration = Duration::from_millis(200);
+
+/// How long a transaction of changes that have waited waits for more.
+const BEHIND_LINGER: Duration = Duration::from_millis(50);
 
 /// The producer and its open transaction, if there is one.
 #[derive(Debug)]
@@ -32,13 +38,15 @@ pub struct Sink {
     /// Whether the transactional id was taken over.
     is_owner: bool,
     open: Option<Open>,
+    outbox: Outbox,
     /// The topics that records went to, and those of the position that was read back.
     topics: HashMap<String, Topic>,
 }
 
 /// A table's topic.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Topic {
+    name: Arc<str>,
     /// How many partitions it has; not known before the first record.
     partitions: Option<i32>,
     /// The numbers that its records have got.
@@ -48,6 +56,8 @@ struct Topic {
 #[derive(Debug, Clone, Copy)]
 struct Open {
     since: Instant,
+    /// Whether its first change has waited.
+    behind: bool,
     records: u64,
     bytes: u64,
 }
@@ -69,6 +79,14 @@ pub struct Record<'a> {
     pub repaired: Option<&'a str>,
 }
 
+impl Record<'_> {
+    /// Bytes of its key and its value.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.map_or(0, <[u8]>::len)
+    }
+}
+
 impl Sink {
     /// Connects to Kafka. Blocks 8 s at the most.
     ///
@@ -87,6 +105,7 @@ impl Sink {
             max_bytes: config.max_transaction_bytes,
             is_owner: false,
             open: None,
+            outbox: Outbox::default(),
             topics: HashMap::new(),
         })
     }
@@ -131,31 +150,47 @@ impl Sink {
     /// Kafka's, or a record that is too large for it.
     pub fn send(&mut self, record: Record<'_>) -> Result<(), RelayError> {
         crash::here(CrashPoint::RelayBeforeProduce);
-        let mut open = self.begin()?;
-        let (partition, headers) = self.number(&record)?;
-        let mut message = BaseRecord::<[u8], [u8]>::to(record.topic)
-            .partition(partition)
-            .key(record.key)
-            .timestamp(record.timestamp_ms)
-            .headers(headers);
-        message.payload = record.value;
-        self.producer.send(message).map_err(|source| refused(source, record))?;
-        crash::here_after(CrashPoint::RelayAfterProduce, || self.producer.flush());
+        let mut open = self.begin(record.timestamp_ms)?;
         open.records += 1;
-        open.bytes += (record.key.len() + record.value.map_or(0, <[u8]>::len)) as u64;
-        if open.records.is_multiple_of(POLL_EVERY) {
-            self.producer.poll();
-        }
+        open.bytes += record.bytes() as u64;
         self.open = Some(open);
+        let (topic, partition, headers) = self.number(&record)?;
+        if Outbox::takes(&record) {
+            self.outbox.push(&record, topic, partition, headers);
+            if self.outbox.is_full() || crash::is_armed(CrashPoint::RelayAfterProduce) {
+                self.outbox.hand_over(&self.producer)?;
+            }
+        } else {
+            self.outbox.hand_over(&self.producer)?;
+            let mut message = BaseRecord::<[u8], [u8]>::to(&topic)
+                .partition(partition)
+                .key(record.key)
+                .timestamp(record.timestamp_ms)
+                .headers(headers);
+            message.payload = record.value;
+            self.producer.send(message).map_err(|source| refused(source, record))?;
+        }
+        crash::here_after(CrashPoint::RelayAfterProduce, || self.producer.flush());
+        Ok(())
+    }
+
+    /// To be called when nothing more is at hand: what was sent goes on its way, unless the stream is behind.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn pause(&mut self) -> Result<(), TransactionError> {
+        if self.open.is_some_and(|open| !open.behind) {
+            self.outbox.hand_over(&self.producer)?;
+        }
         Ok(())
     }
 
     /// Where a record goes, and the headers with its number there.
-    fn number(&mut self, record: &Record<'_>) -> Result<(i32, OwnedHeaders), TransactionError> {
+    fn number(&mut self, record: &Record<'_>) -> Result<(Arc<str>, i32, OwnedHeaders), TransactionError> {
         let topic = match self.topics.get_mut(record.topic) {
             Some(topic) => topic,
             None => {
-                let begun = Topic { partitions: None, sent: Sent::begin() };
+                let begun = Topic::new(record.topic, Sent::begin());
                 self.topics.entry(record.topic.to_owned()).or_insert(begun)
             }
         };
@@ -169,13 +204,18 @@ impl Sink {
         if let Some(repaired) = record.repaired {
             headers = headers.insert(Header { key: REPAIRED, value: Some(repaired) });
         }
-        Ok((partition, headers))
+        Ok((Arc::clone(&topic.name), partition, headers))
     }
 
     /// Goes on with the numbers that the position has.
     pub fn count_on(&mut self, progress: Option<&Progress>) {
         let known = progress.into_iter().flat_map(|progress| progress.sent.clone());
-        self.topics = known.map(|(name, sent)| (name, Topic { partitions: None, sent })).collect();
+        self.topics = known
+            .map(|(name, sent)| {
+                let topic = Topic::new(&name, sent);
+                (name, topic)
+            })
+            .collect();
     }
 
     /// Commits the open transaction, or a new one, with the position that its records lead to and the numbers that
@@ -184,7 +224,8 @@ impl Sink {
     /// # Errors
     /// Kafka's. The sink must not be used again then, since what became of the transaction is not known.
     pub fn commit(&mut self, mut progress: Progress) -> Result<(), RelayError> {
-        self.begin()?;
+        self.begin(i64::MAX)?;
+        self.outbox.hand_over(&self.producer)?;
         progress.sent = self.topics.iter().map(|(name, topic)| (name.clone(), topic.sent.clone())).collect();
         // It has no maps with keys that JSON can't have, so that it can always be written.
         let value = serde_json::to_vec(&progress).unwrap_or_default();
@@ -206,12 +247,15 @@ impl Sink {
         self.producer.abort()
     }
 
-    fn begin(&mut self) -> Result<Open, TransactionError> {
+    /// The open transaction, or a new one, whose first change is of this time.
+    fn begin(&mut self, timestamp_ms: i64) -> Result<Open, TransactionError> {
         if let Some(open) = self.open {
             return Ok(open);
         }
         self.producer.begin()?;
-        let open = Open { since: Instant::now(), records: 0, bytes: 0 };
+        let age = chrono::Utc::now().timestamp_millis().saturating_sub(timestamp_ms);
+        let behind = u128::try_from(age).is_ok_and(|age| age > BEHIND.as_millis());
+        let open = Open { since: Instant::now(), behind, records: 0, bytes: 0 };
         self.open = Some(open);
         Ok(open)
     }
@@ -237,7 +281,16 @@ impl Sink {
     /// When the open transaction is to commit, if nothing fills it before.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.open.map(|open| open.since + self.linger)
+        self.open.map(|open| {
+            let linger = if open.behind { self.linger.max(BEHIND_LINGER) } else { self.linger };
+            open.since + linger
+        })
+    }
+}
+
+impl Topic {
+    fn new(name: &str, sent: Sent) -> Self {
+        Self { name: name.into(), partitions: None, sent }
     }
 }
 

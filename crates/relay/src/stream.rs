@@ -136,6 +136,7 @@ impl Stream<'_> {
             if crash::is_armed(CrashPoint::RelayAfterFeedback) && std::mem::take(&mut state.unconfirmed) {
                 self.crash_after_feedback(state.published_end).await?;
             }
+            self.sink.pause()?;
             let deadline = self.sink.deadline();
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.commit(&mut state)?;

@@ -2,8 +2,8 @@
 //!
 //! It gathers records, then sends what becomes of them and the positions read in one transaction. No transaction is
 //! open while the consumer is polled, so a rebalance, which happens in a poll, only drops records that were not worked
-//! on yet. After anything but a clean abort both clients are made anew: the new producer settles the old transaction,
-//! the new consumer starts from what was committed.
+//! on yet. After a clean abort the producer is made anew, after anything else both clients: the new producer settles the
+//! old transaction, the new consumer starts from what was committed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +34,11 @@ const IDLE: Duration = Duration::from_millis(250);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Clean aborts in a row before the clients are made anew.
 const MAX_ABORTS: u32 = 10;
+/// How old a record is that has waited, in milliseconds: fewer, larger transactions let a worker catch up that is this far
+/// behind, and a few milliseconds more do not matter to it.
+const BEHIND_MS: i64 = 200;
+/// How long a transaction of records that have waited waits for more.
+const BEHIND_LINGER: Duration = Duration::from_millis(50);
 /// Records between two looks at the delivery reports.
 const POLL_EVERY: usize = 256;
 /// How long an id that the registry does not know is not asked for again.
@@ -105,11 +110,9 @@ impl Worker {
     }
 
     fn session(&mut self) -> Result<(), SessionError> {
-        let settings = &self.shared.settings;
-        let producer = Writer::producer(settings, &self.transactional_id)?;
-        producer.init()?;
-        let consumer =
-            consumer::connect(settings, self.index).map_err(|source| self.consumer_failure(source))?;
+        let mut producer = self.producer()?;
+        let consumer = consumer::connect(&self.shared.settings, self.index)
+            .map_err(|source| self.consumer_failure(source))?;
         self.shared.sessions.update(self.index, None);
         let mut batch = Batch::default();
         let mut aborts = 0;
@@ -133,6 +136,8 @@ impl Worker {
                     let aborted = producer.abort();
                     self.writer.keep_less(&producer.take_refused());
                     aborted?;
+                    // The consumer keeps its partitions.
+                    producer = self.producer()?;
                     transactions("aborted");
                     tracing::warn!(
                         worker = self.index,
@@ -150,6 +155,12 @@ impl Worker {
         Ok(())
     }
 
+    fn producer(&self) -> Result<TransactionalProducer, SessionError> {
+        let producer = Writer::producer(&self.shared.settings, &self.transactional_id)?;
+        producer.init()?;
+        Ok(producer)
+    }
+
     /// Waits for a record, then takes what is there, and lingers for more while there is room.
     fn gather<'c>(&mut self, consumer: &'c GroupConsumer, batch: &mut Batch<'c>) -> Result<(), SessionError> {
         let shared = Arc::clone(&self.shared);
@@ -159,7 +170,10 @@ impl Worker {
         if !first || again {
             return Ok(());
         }
-        let deadline = Instant::now() + config.linger;
+        let first = batch.records().first().and_then(|record| record.timestamp().to_millis());
+        let behind = first.is_some_and(|first| now_ms().saturating_sub(first) > BEHIND_MS);
+        let linger = if behind { config.linger.max(BEHIND_LINGER) } else { config.linger };
+        let deadline = Instant::now() + linger;
         while batch.records().len() < config.max_batch_records && batch.bytes() < config.max_batch_bytes {
             let left = whole_millis(deadline.saturating_duration_since(Instant::now()));
             if !self.receive(consumer, batch, left)? && left.is_zero() {

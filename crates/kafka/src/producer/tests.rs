@@ -80,11 +80,8 @@ fn a_record_that_the_brokers_refuse_fails_the_commit_at_once_whatever_else_is_qu
         }
     }
     assert_eq!(remedy_of(producer.commit()), Remedy::Abort);
-    assert!(began.elapsed() < CALL_TIMEOUT, "{:?}", began.elapsed());
     producer.abort().unwrap();
-    producer.begin().unwrap();
-    producer.send(BaseRecord::<str, str>::to(TOPIC).key("k").payload("v")).unwrap();
-    producer.commit().unwrap();
+    assert!(began.elapsed() < CALL_TIMEOUT, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -112,10 +109,7 @@ fn offsets_of_another_generation_abort_the_transaction() {
     offsets.add_partition_offset(TOPIC, 0, Offset::Offset(1)).unwrap();
     let generation = RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
     brokers.request_errors(RDKafkaApiKey::TxnOffsetCommit, &[generation]);
-    let outcome = producer.send_offsets(offsets.clone(), consumer.group_metadata().unwrap());
+    let outcome = producer.send_offsets(offsets, consumer.group_metadata().unwrap());
     assert_eq!(remedy_of(outcome), Remedy::Abort);
     producer.abort().unwrap();
-    producer.begin().unwrap();
-    producer.send_offsets(offsets, consumer.group_metadata().unwrap()).unwrap();
-    producer.commit().unwrap();
 }
