@@ -119,7 +119,11 @@ impl Scenario for EndToEnd {
     async fn sample(&self, world: &World, contender: Contender) -> Result<Sample> {
         let env = Box::pin(TestEnv::on(world.stack, "end_to_end")).await;
         let seconds = if world.quick { QUICK_SECONDS } else { SECONDS };
-        let rows = world.stage(&env, seconds * load::RATE as usize).await?;
+        let needed = seconds * load::RATE as usize;
+        let rows = world.stage(&env, needed).await?;
+        if rows.len() < needed {
+            return Err(format!("end-to-end takes {needed} rows, not {}: --rows {needed}", rows.len()).into());
+        }
         let sample = match contender {
             Contender::Pipeline => pipeline(world, &env, &rows).await?,
             Contender::Classic => classic(world, &env, &rows).await?,

@@ -185,12 +185,16 @@ impl TransactionalProducer {
         self.flush_until(Instant::now() + CALL_TIMEOUT);
     }
 
-    /// A record that failed has failed the transaction, and librdkafka keeps what is still queued until that is
-    /// aborted: waiting for the others would take the whole time.
-    fn flush_until(&self, deadline: Instant) {
-        while self.producer.in_flight_count() > 0 && self.undelivered().is_none() && Instant::now() < deadline
-        {
+    /// A record that failed has failed the transaction, and what else is queued may stay there until that is aborted:
+    /// then it is not waited for long.
+    fn flush_until(&self, mut deadline: Instant) {
+        let mut failed = false;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             self.serve();
+            if !failed && self.undelivered().is_some() {
+                failed = true;
+                deadline = deadline.min(Instant::now() + ANSWER_MARGIN);
+            }
         }
     }
 
@@ -232,7 +236,8 @@ impl TransactionalProducer {
         // when it is called.
         let deadline = Instant::now() + CALL_TIMEOUT;
         self.flush_until(deadline);
-        if let Some(code) = self.undelivered() {
+        // With nothing in flight librdkafka says itself why the transaction has failed.
+        if let Some(code) = self.undelivered().filter(|_| self.producer.in_flight_count() > 0) {
             return Err(self.error("delivery", KafkaError::MessageProduction(code)));
         }
         let left = deadline.saturating_duration_since(Instant::now()).max(ANSWER_MARGIN);
