@@ -2,7 +2,7 @@
 //! rows in every column, and each change once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pipeline_tests::env::TOKEN;
@@ -25,19 +25,28 @@ const KNOWN: usize = 100;
 const SEED: u64 = 5;
 /// Changes in one transaction, and between two of them.
 const CHANGES: usize = 4;
+/// Transactions at least, however slow the machine.
+const TRANSACTIONS: usize = 60;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Transactions until told to stop; how many.
-async fn keep_changing(db: PgPool, stop: Arc<AtomicBool>) -> usize {
-    let mut random = StdRng::seed_from_u64(SEED);
-    let mut transactions = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let changes: Vec<_> = (0..CHANGES).map(|_| change(&mut random, KNOWN)).collect();
-        sqlx::raw_sql(AssertSqlSafe(changes.join("; "))).execute(&db).await.unwrap();
-        transactions += 1;
-        tokio::time::sleep(PAUSE).await;
+/// The load of changes.
+#[derive(Default)]
+struct Load {
+    stop: AtomicBool,
+    transactions: AtomicUsize,
+}
+
+impl Load {
+    /// Transactions until told to stop.
+    async fn run(&self, db: PgPool) {
+        let mut random = StdRng::seed_from_u64(SEED);
+        while !self.stop.load(Ordering::Relaxed) {
+            let changes: Vec<_> = (0..CHANGES).map(|_| change(&mut random, KNOWN)).collect();
+            sqlx::raw_sql(AssertSqlSafe(changes.join("; "))).execute(&db).await.unwrap();
+            self.transactions.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(PAUSE).await;
+        }
     }
-    transactions
 }
 
 /// Everything runs, and `service` ends itself at `point`; then it is started again as it is.
@@ -60,8 +69,9 @@ async fn ended(service: &str, point: &str) {
     running[at].1 = env.start_to_crash(service, point).await;
     running[at].1.ready().await;
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let changing = tokio::spawn(keep_changing(env.db.clone(), Arc::clone(&stop)));
+    let load = Arc::new(Load::default());
+    let (changes, db) = (Arc::clone(&load), env.db.clone());
+    let changing = tokio::spawn(async move { changes.run(db).await });
     let post = |url: String| {
         let body = json!({"run_id": "crash", "count": USERS});
         reqwest::Client::new().post(url).bearer_auth(TOKEN).json(&body).send()
@@ -79,10 +89,12 @@ async fn ended(service: &str, point: &str) {
         (run["status"] == "succeeded").then_some(())
     })
     .await;
-    stop.store(true, Ordering::Relaxed);
-    let transactions = changing.await.unwrap();
+    let transactions = || load.transactions.load(Ordering::Relaxed);
+    wait::until("transactions", SOON, async || (transactions() >= TRANSACTIONS).then_some(())).await;
+    load.stop.store(true, Ordering::Relaxed);
+    changing.await.unwrap();
     let (_, changes) = become_equal(&env, SOON).await;
-    assert!(transactions > 50 && changes > USERS + KNOWN + transactions, "{transactions} gave {changes}");
+    assert!(changes > USERS + KNOWN + transactions(), "{} gave {changes}", transactions());
     for topic in [env.raw_topic(), env.processed_topic()] {
         assert_continuous(topic, &env.records(topic).await);
     }

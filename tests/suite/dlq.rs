@@ -44,8 +44,8 @@ async fn redriven_they_arrive_once_however_often_the_command_is_broken_off() {
     until_open(&env, LETTERS).await;
 
     let _processor = env.start("stream-processor").await;
-    // A few records a request, one request after the other: slow enough to be broken off in the middle.
-    let slow = [("batch.num.messages", "5"), ("max.in.flight.requests.per.connection", "1")];
+    // A record a request, one request after the other: slow enough to be broken off in the middle.
+    let slow = [("batch.num.messages", "1"), ("max.in.flight.requests.per.connection", "1")];
     let slow: toml::Table = slow.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     env.set("kafka.properties", slow);
     let mut broken_off = env.spawn("pipeline", &["dlq", "redrive"]);

@@ -1,5 +1,5 @@
 //! What every Kafka client of the pipeline shares: connection settings, the transactional producer, dead letters,
-//! sequence numbers, reading a topic to its end, and waiting for topics.
+//! sequence numbers, rebalances, reading a topic to its end, and waiting for topics.
 //!
 //! Everything here blocks its thread as librdkafka does, except [`topics::wait`]; call it from threads of its own.
 
@@ -9,6 +9,7 @@ pub mod dead_letter;
 pub mod partitioner;
 pub mod producer;
 pub mod reader;
+pub mod rebalance;
 pub mod sequence;
 pub mod topics;
 

@@ -75,14 +75,40 @@ pub fn read(kafka: &KafkaConfig, topic: &str, slot: &str) -> Result<Option<Progr
 /// The value of the last committed record with this key; `None` if there is none, or one without a value.
 fn latest(kafka: &KafkaConfig, topic: &str, key: &str) -> Result<Option<Vec<u8>>, OffsetsError> {
     let failed = |source| OffsetsError::Kafka { topic: topic.to_owned(), source };
-    let consumer = consumer(kafka, key, "read_committed").map_err(failed)?;
-    let (low, high) = bounds(kafka, &consumer, topic, key)
+    let (low, high) = bounds(kafka, topic, key)
         .map_err(failed)?
         .ok_or_else(|| OffsetsError::OpenTransaction { topic: topic.to_owned() })?;
+    if low >= high {
+        return Ok(None);
+    }
+    let group = group(key);
+    let settings = [
+        ("group.id", group.as_str()),
+        ("enable.auto.commit", "false"),
+        ("enable.partition.eof", "true"),
+        ("isolation.level", "read_committed"),
+        ("fetch.wait.max.ms", "10"),
+    ];
+    let consumer = kafka.client(&group, &settings).create_with_context(LoggedContext::default());
+    let consumer = consumer.map_err(failed)?;
+    let found = last_between(&consumer, topic, key, low, high).map_err(failed);
+    // One of a group takes 100 ms to close, even if it never joined: nobody has to wait for that.
+    std::thread::spawn(move || drop(consumer));
+    found
+}
+
+/// The same within these offsets: among the last records at first, then further and further back.
+fn last_between(
+    consumer: &BaseConsumer<LoggedContext>,
+    topic: &str,
+    key: &str,
+    low: i64,
+    high: i64,
+) -> Result<Option<Vec<u8>>, KafkaError> {
     let mut window = FIRST_WINDOW;
     loop {
         let start = low.max(high.saturating_sub(window));
-        if let Some(found) = last_from(&consumer, topic, key, start, high).map_err(failed)? {
+        if let Some(found) = last_from(consumer, topic, key, start, high)? {
             return Ok(found);
         }
         if start <= low {
@@ -92,31 +118,20 @@ fn latest(kafka: &KafkaConfig, topic: &str, key: &str) -> Result<Option<Vec<u8>>
     }
 }
 
-fn consumer(
-    kafka: &KafkaConfig,
-    slot: &str,
-    isolation: &str,
-) -> Result<BaseConsumer<LoggedContext>, KafkaError> {
-    let group = format!("relay-{slot}-position");
-    let settings = [
-        ("group.id", group.as_str()),
-        ("enable.auto.commit", "false"),
-        ("enable.partition.eof", "true"),
-        ("isolation.level", isolation),
-        ("fetch.wait.max.ms", "10"),
-    ];
-    kafka.client(&group, &settings).create_with_context(LoggedContext::default())
+fn group(slot: &str) -> String {
+    format!("relay-{slot}-position")
 }
 
 /// First and end offset of the topic, once a `read_committed` consumer can read to that end; `None` if it can't. What
 /// this slot committed may lie behind another transaction that is open.
-fn bounds(
-    kafka: &KafkaConfig,
-    committed: &BaseConsumer<LoggedContext>,
-    topic: &str,
-    slot: &str,
-) -> Result<Option<(i64, i64)>, KafkaError> {
-    let (low, high) = consumer(kafka, slot, "read_uncommitted")?.fetch_watermarks(topic, 0, CALL_TIMEOUT)?;
+fn bounds(kafka: &KafkaConfig, topic: &str, slot: &str) -> Result<Option<(i64, i64)>, KafkaError> {
+    // Of no group, which is enough for this.
+    let looking = |isolation| -> Result<BaseConsumer<LoggedContext>, KafkaError> {
+        let client = kafka.client(&group(slot), &[("isolation.level", isolation)]);
+        client.create_with_context(LoggedContext::default())
+    };
+    let (low, high) = looking("read_uncommitted")?.fetch_watermarks(topic, 0, CALL_TIMEOUT)?;
+    let committed = looking("read_committed")?;
     let deadline = Instant::now() + OPEN_TRANSACTION_PATIENCE;
     loop {
         let (_, stable) = committed.fetch_watermarks(topic, 0, CALL_TIMEOUT)?;

@@ -112,7 +112,7 @@ impl ClientContext for Events {
 }
 
 impl ConsumerContext for Events {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
                 let partitions = partitions(list);
@@ -122,6 +122,7 @@ impl ConsumerContext for Events {
             Rebalance::Revoke(list) => {
                 let partitions = partitions(list);
                 tracing::info!(worker = self.worker, ?partitions, "partitions revoked");
+                kafka::rebalance::forget_pause(consumer, list);
                 self.note(|news| {
                     news.assigned.retain(|partition| !partitions.contains(partition));
                     news.revoked.extend(partitions);

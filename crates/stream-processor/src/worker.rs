@@ -37,8 +37,10 @@ const MAX_ABORTS: u32 = 10;
 /// How old a record is that has waited, in milliseconds: fewer, larger transactions let a worker catch up that is this far
 /// behind, and a few milliseconds more do not matter to it.
 const BEHIND_MS: i64 = 200;
-/// How long a transaction of records that have waited waits for more.
+/// How long a transaction of records that have waited waits for more, while it has few.
 const BEHIND_LINGER: Duration = Duration::from_millis(50);
+const FEW_RECORDS: usize = 1000;
+const FEW_BYTES: usize = 1 << 20;
 /// Records between two looks at the delivery reports.
 const POLL_EVERY: usize = 256;
 /// How long an id that the registry does not know is not asked for again.
@@ -170,12 +172,13 @@ impl Worker {
         if !first || again {
             return Ok(());
         }
+        let began = Instant::now();
         let first = batch.records().first().and_then(|record| record.timestamp().to_millis());
         let behind = first.is_some_and(|first| now_ms().saturating_sub(first) > BEHIND_MS);
-        let linger = if behind { config.linger.max(BEHIND_LINGER) } else { config.linger };
-        let deadline = Instant::now() + linger;
         while batch.records().len() < config.max_batch_records && batch.bytes() < config.max_batch_bytes {
-            let left = whole_millis(deadline.saturating_duration_since(Instant::now()));
+            let few = batch.records().len() < FEW_RECORDS && batch.bytes() < FEW_BYTES;
+            let linger = if behind && few { config.linger.max(BEHIND_LINGER) } else { config.linger };
+            let left = whole_millis((began + linger).saturating_duration_since(Instant::now()));
             if !self.receive(consumer, batch, left)? && left.is_zero() {
                 break;
             }

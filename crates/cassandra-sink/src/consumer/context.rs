@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kafka::LoggedContext;
+use kafka::rebalance;
 use kafka::sequence::Watch;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -39,6 +40,7 @@ impl GroupContext {
         let last = self.offsets.give_up(&partitions, self.drain_timeout);
         partitions.iter().for_each(|partition| self.watch.missing(*partition, None));
         tracing::info!(?partitions, "partitions revoked");
+        rebalance::forget_pause(consumer, revoked);
         // After a lost session they are somebody else's already, and the broker would refuse.
         if last.is_empty() || self.leaving.load(Ordering::Relaxed) || consumer.assignment_lost() {
             return;
