@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use local_servers::{Artifact, ServiceSpec};
+use local_servers::{Artifact, SPARK, ServiceSpec};
 use pipeline_tests::{TestEnv, project_file};
 use serde_json::{Value, json};
 
@@ -10,12 +10,8 @@ use super::java;
 use crate::Result;
 use crate::world::World;
 
-/// Of Spark.
-pub(crate) const VERSION: &str = "4.1.1";
-
-/// Spark itself, as Python's package has it. The same as the pipeline's own Spark, so that one copy is enough.
-const SPARK: Artifact =
-    Artifact::python("spark", VERSION, "pyspark==4.1.1\npy4j==0.10.9.9\npyarrow==26.0.1\n");
+/// Of Spark: the pipeline's own, so that one copy is enough.
+pub(crate) const VERSION: &str = SPARK.version;
 
 /// What it reads and writes Kafka, Avro and Cassandra with.
 const CONNECTORS: Artifact = Artifact::maven(

@@ -17,7 +17,9 @@ pub(crate) enum SparkError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Driver and executor are not of one release.
-    #[error("the module datastreaming_spark is version {ours} on {host}, the job expects {wanted}: install that wheel there")]
+    #[error(
+        "the module datastreaming_spark is version {ours} on {host}, the job expects {wanted}: install that wheel there"
+    )]
     Version { ours: &'static str, wanted: String, host: String },
     /// They would write different bytes.
     #[error(

@@ -169,7 +169,12 @@ async fn prepare(shared: &Arc<Shared>) -> Result<Plan, SparkError> {
     let lease = join(settings, &health.component("group")).await?;
     let held = Held { lease, partitions: *partitions };
     *shared.held() = Some(held);
-    Ok(Plan { version: VERSION.to_owned(), fingerprint: plan::fingerprint(settings), target_partitions, target_id })
+    Ok(Plan {
+        version: VERSION.to_owned(),
+        fingerprint: plan::fingerprint(settings),
+        target_partitions,
+        target_id,
+    })
 }
 
 async fn join(settings: &Settings, group: &Component) -> Result<Arc<Lease>, SparkError> {

@@ -72,8 +72,7 @@ impl Lease {
             ],
         );
         let failed = |source| SparkError::Positions { topic: config.source_topic.clone(), source };
-        let consumer: BaseConsumer<Member> =
-            client.create_with_context(Member::default()).map_err(failed)?;
+        let consumer: BaseConsumer<Member> = client.create_with_context(Member::default()).map_err(failed)?;
         // The offsets of topics that no member subscribes to expire.
         consumer.subscribe(&[&config.source_topic]).map_err(failed)?;
         let (consumer, stop) = (Arc::new(consumer), Arc::new(AtomicBool::new(false)));
@@ -130,7 +129,11 @@ impl Lease {
 
     /// The group's position in each of these partitions, with its metadata. Waits for transactions whose outcome is
     /// open.
-    pub(crate) fn committed(&self, topic: &str, partitions: &[i32]) -> Result<TopicPartitionList, SparkError> {
+    pub(crate) fn committed(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<TopicPartitionList, SparkError> {
         let began = Instant::now();
         loop {
             let mut wanted = TopicPartitionList::new();
@@ -203,12 +206,7 @@ impl ClientContext for Member {
 }
 
 impl ConsumerContext for Member {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        event: RDKafkaRespErr,
-        _: &mut TopicPartitionList,
-    ) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, _: &mut TopicPartitionList) {
         self.set_member(false);
         let answered = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             consumer.assign(&TopicPartitionList::new())

@@ -105,7 +105,8 @@ impl Partition {
         loop {
             let next = self.next()?;
             // A commit whose outcome was not known may have been one.
-            let open = records.get(records.partition_point(|record| record.offset() < next)..).unwrap_or_default();
+            let open =
+                records.get(records.partition_point(|record| record.offset() < next)..).unwrap_or_default();
             if open.is_empty() {
                 return Ok(());
             }
@@ -200,7 +201,11 @@ impl Failures {
             let (partition, attempts) = (partition.id, self.count);
             return Err(SparkError::GaveUp { topic, partition, attempts, source: Box::new(error) });
         }
-        tracing::warn!(partition = partition.id, error = error_chain(&error), "transaction failed, trying again");
+        tracing::warn!(
+            partition = partition.id,
+            error = error_chain(&error),
+            "transaction failed, trying again"
+        );
         std::thread::sleep(self.backoff.next_delay());
         Ok(())
     }

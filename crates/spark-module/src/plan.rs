@@ -53,7 +53,8 @@ pub(crate) fn load() -> Result<(Settings, TelemetryConfig), SparkError> {
 /// Of everything that decides what is written and which positions count.
 pub(crate) fn fingerprint(settings: &Settings) -> String {
     let ProcessorConfig { group, source_topic, target_topic, dead_letter_topic, .. } = &settings.processor;
-    let ProcessorConfig { transactional_id_prefix, max_record_bytes, hmac_key, pii, .. } = &settings.processor;
+    let ProcessorConfig { transactional_id_prefix, max_record_bytes, hmac_key, pii, .. } =
+        &settings.processor;
     let key = hmac_key.as_ref().map(|key| key.expose_secret()).unwrap_or_default();
     let topics = (source_topic, target_topic, dead_letter_topic);
     let all = format!("{group:?} {topics:?} {transactional_id_prefix:?} {max_record_bytes} {pii:?} {key}");

@@ -43,7 +43,8 @@ impl Session {
     pub(crate) fn of(plan: &Plan) -> Result<Arc<Self>, SparkError> {
         static SESSION: Mutex<Option<Arc<Session>>> = Mutex::new(None);
         let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = session.as_ref().filter(|kept| kept.plan == *plan && kept.lease.refusal().is_none())
+        if let Some(kept) =
+            session.as_ref().filter(|kept| kept.plan == *plan && kept.lease.refusal().is_none())
         {
             return Ok(Arc::clone(kept));
         }

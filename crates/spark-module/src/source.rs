@@ -7,7 +7,11 @@ use kafka::config::SecurityProtocol;
 use secrecy::ExposeSecret as _;
 
 /// Of the source of this topic, beginning at these offsets.
-pub(crate) fn options(kafka: &KafkaConfig, topic: &str, begin: &BTreeMap<i32, i64>) -> HashMap<String, String> {
+pub(crate) fn options(
+    kafka: &KafkaConfig,
+    topic: &str,
+    begin: &BTreeMap<i32, i64>,
+) -> HashMap<String, String> {
     let begin: BTreeMap<String, i64> =
         begin.iter().map(|(partition, offset)| (partition.to_string(), *offset)).collect();
     let mut options = HashMap::new();

@@ -46,11 +46,8 @@ impl Task {
     /// A batch with the column `report`: a row for each partition, for `Job.batch`.
     fn finish(&mut self) -> PyResult<PyArrowType<RecordBatch>> {
         let reports = self.work.take().ok_or_else(ended)?.finish();
-        let rows: Vec<String> = reports
-            .iter()
-            .map(serde_json::to_string)
-            .collect::<Result<_, _>>()
-            .map_err(SparkError::Json)?;
+        let rows: Vec<String> =
+            reports.iter().map(serde_json::to_string).collect::<Result<_, _>>().map_err(SparkError::Json)?;
         let schema = Schema::new(vec![Field::new("report", DataType::Utf8, true)]);
         let batch = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(StringArray::from(rows))]);
         batch.map(PyArrowType).map_err(|error| PyRuntimeError::new_err(error.to_string()))

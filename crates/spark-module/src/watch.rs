@@ -25,7 +25,11 @@ const BATCH: &str = "pipeline_spark_batch";
 
 /// Explains the metrics that only Spark's job has.
 pub(crate) fn describe() {
-    describe_gauge!(INPUT, Unit::Count, "Records that came in each second, as Spark has it of its last batch");
+    describe_gauge!(
+        INPUT,
+        Unit::Count,
+        "Records that came in each second, as Spark has it of its last batch"
+    );
     describe_gauge!(BATCH, Unit::Count, "Number of Spark's last batch, from 0 at each start");
 }
 
