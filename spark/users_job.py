@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-# What this script was written for. Connectors are those of `SPARK_KAFKA` in crates/local-servers/src/artifacts/catalog.rs.
+# What this script was written for; crates/local-servers/src/artifacts/catalog.rs has the versions that are tested.
 MODULE_VERSION = "0.1.0"
 SPARK_VERSIONS = ((4, 1), (4, 2))  # from the first on, below the second
 
@@ -46,8 +46,8 @@ def module():
         import datastreaming_spark
     except ImportError as error:
         raise Refused(
-            f"the module datastreaming_spark can't be imported: install the wheel of scripts/wheel.sh for {sys.executable}"
-            f" on the driver and on every worker ({error})"
+            "the module datastreaming_spark can't be imported: install the wheel of scripts/wheel.sh for "
+            f"{sys.executable} on the driver and on every worker ({error})"
         ) from error
     found = getattr(datastreaming_spark, "__version__", "unknown")
     if found != MODULE_VERSION:
@@ -144,7 +144,7 @@ def run(spark, job, options: argparse.Namespace) -> None:
         while query.isActive:
             query.awaitTermination(1)
             if progress := query.lastProgress:
-                job.progress(progress if isinstance(progress, str) else json.dumps(dict(progress), default=str))
+                job.progress(getattr(progress, "json", None) or json.dumps(progress, default=str))
         # Raises what has ended it.
         query.awaitTermination()
     finally:
@@ -167,7 +167,7 @@ def fresh_checkpoint(folder: str | None) -> str:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="users.raw to users.processed on Spark")
     parser.add_argument("--once", action="store_true", help="end when all is processed that is there now")
-    parser.add_argument("--max-records", type=int, metavar="N", help="offsets of a batch at the most, of all partitions")
+    parser.add_argument("--max-records", type=int, metavar="N", help="offsets of a batch at the most")
     parser.add_argument("--checkpoint", metavar="DIR", help="where the query keeps its files while it runs")
     return parser.parse_args()
 

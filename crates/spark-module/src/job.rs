@@ -98,8 +98,8 @@ impl Job {
         self.shared.shutdown.cancel();
         let runtime = self.runtime.take();
         py.detach(|| {
-            drop(self.shared.held());
-            self.shared.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // Leaves the group.
+            drop(self.shared.held().take());
             if let Some(runtime) = runtime {
                 runtime.shutdown_timeout(Duration::from_secs(2));
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics::{Unit, describe_gauge, gauge};
 use rdkafka::consumer::Consumer as _;
 use serde::Deserialize;
+use serde_json::Value;
 use stream_processor::HOP;
 use stream_processor::config::Settings;
 
@@ -55,7 +56,18 @@ struct Progress {
 #[serde(rename_all = "camelCase")]
 struct Source {
     #[serde(default)]
-    end_offset: Option<BTreeMap<String, BTreeMap<String, i64>>>,
+    end_offset: Value,
+}
+
+impl Source {
+    /// End of each partition of the topic. Python's objects have it as JSON within JSON.
+    fn ends(self, topic: &str) -> Option<BTreeMap<String, i64>> {
+        let all = match self.end_offset {
+            Value::String(text) => serde_json::from_str(&text).ok()?,
+            other => other,
+        };
+        serde_json::from_value(all.get(topic)?.clone()).ok()
+    }
 }
 
 impl Watched {
@@ -77,7 +89,7 @@ impl Watched {
         // Exact up to 2^53 batches.
         #[expect(clippy::cast_precision_loss)]
         gauge!(BATCH, "hop" => HOP).set(progress.batch_id as f64);
-        let ends = progress.sources.into_iter().filter_map(|source| source.end_offset?.remove(&self.topic));
+        let ends = progress.sources.into_iter().filter_map(|source| source.ends(&self.topic));
         for (partition, end) in ends.flatten() {
             if let Ok(partition) = partition.parse() {
                 self.read().insert(partition, end);
