@@ -191,7 +191,7 @@ impl TestEnv {
     /// Submits Spark's job, in place of the processor. It need not be ready yet.
     pub async fn submit(&self, submission: &Submission<'_>) -> Service {
         let (file, port, name) = self.place("spark", "stream_processor");
-        let mut spec = submission.spec(&self.environment(&file)).await;
+        let mut spec = submission.spec(self.stack, &self.environment(&file)).await;
         spec.port = Some(port);
         Service::start(self.stack, name, spec, port).await
     }

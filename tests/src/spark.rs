@@ -8,13 +8,15 @@ use local_servers::{Server, ServiceSpec, SparkConfig, SparkJob, Stack, StackConf
 
 use crate::{binary, project_file, shared};
 
+const MODULE: &str = "libdatastreaming_spark.so";
+
 /// A master and two workers, started when first asked for.
 pub fn cluster() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
     STACK.get_or_init(|| {
         let mut config = StackConfig::on_free_ports(shared::fresh_root("spark")).expect("a configuration");
         config.servers = vec![Server::Spark];
-        let module = binary("libdatastreaming_spark.so");
+        let module = binary(MODULE);
         config.spark = Some(SparkConfig { module, env: Vec::new() });
         shared::start(config)
     })
@@ -31,6 +33,8 @@ pub struct Submission<'a> {
     pub connector: bool,
     /// A folder with Python modules that come first.
     pub modules: Option<PathBuf>,
+    /// Another master than that of [`cluster`].
+    pub master: Option<String>,
     /// Settings of Spark over the usual ones.
     pub settings: Vec<(&'a str, String)>,
 }
@@ -42,6 +46,7 @@ impl Default for Submission<'_> {
             script: project_file("spark/users_job.py"),
             connector: true,
             modules: None,
+            master: None,
             settings: Vec::new(),
         }
     }
@@ -49,8 +54,13 @@ impl Default for Submission<'_> {
 
 impl Submission<'_> {
     /// The driver's process. The executors get the environment through Spark: their workers are shared by all tests.
-    pub(crate) async fn spec(&self, environment: &[(String, String)]) -> ServiceSpec {
-        let cluster = tokio::task::spawn_blocking(cluster).await.expect("a Spark cluster");
+    pub(crate) async fn spec(&self, stack: &Stack, environment: &[(String, String)]) -> ServiceSpec {
+        let servers = if self.master.is_some() {
+            local_servers::install_spark_module(stack.config(), &binary(MODULE)).expect("the module");
+            stack.config()
+        } else {
+            tokio::task::spawn_blocking(cluster).await.expect("a Spark cluster").config()
+        };
         let own =
             environment.iter().map(|(name, value)| (format!("spark.executorEnv.{name}"), value.clone()));
         let mut settings: Vec<(String, String)> = own.collect();
@@ -63,8 +73,9 @@ impl Submission<'_> {
             args: &self.args,
             settings: &settings,
             connector: self.connector,
+            master: self.master.as_deref(),
         };
-        let mut spec = spark_job(cluster.config(), &job).expect("a job");
+        let mut spec = spark_job(servers, &job).expect("a job");
         let own = environment.iter().map(|(name, value)| (name.clone(), OsString::from(value)));
         spec.env.extend(own);
         if let Some(modules) = &self.modules {

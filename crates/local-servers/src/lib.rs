@@ -35,7 +35,7 @@ pub use ports::{Ports, free_ports};
 pub use probe::http_client;
 pub use procfs::ProcessId;
 pub use progress::Progress;
-pub use servers::{SparkJob, data_folders, spark_job};
+pub use servers::{SparkJob, data_folders, install_spark_module, spark_job};
 pub use service::ServiceSpec;
 pub use stack::Stack;
 pub use state::{Endpoints, Phase, ProcessRecord, StackState};

@@ -21,7 +21,7 @@ pub(crate) use airflow::url as airflow_url;
 pub(crate) use postgres::{SUPERUSER, options as postgres_options};
 pub(crate) use registry::url as registry_url;
 pub(crate) use spark::url as spark_url;
-pub use spark::{Job as SparkJob, job as spark_job};
+pub use spark::{Job as SparkJob, install as install_spark_module, job as spark_job};
 
 use crate::{
     config::{Server, StackConfig},

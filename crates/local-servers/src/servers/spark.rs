@@ -16,7 +16,7 @@ use secrecy::ExposeSecret;
 use super::{Context, create_folder};
 use crate::{
     artifacts::{self, Cache, SPARK, SPARK_KAFKA, find_program},
-    config::{Server, SparkConfig, StackConfig},
+    config::{Server, StackConfig},
     error::{Error, Result},
     probe::Probe,
     process::ProcessSpec,
@@ -38,9 +38,9 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
     let spark = config.spark.as_ref().ok_or_else(|| {
         Error::Config("spark is among the servers, but StackConfig::spark names no module".to_owned())
     })?;
-    install(config, spark)?;
+    install(config, &spark.module)?;
     let ports = &config.ports;
-    let master = format!("spark://127.0.0.1:{}", ports.spark_master);
+    let master = master(config);
     let own = |class: &str, ui: u16| {
         let class = format!("org.apache.spark.deploy.{class}");
         [&class, "--host", "127.0.0.1", "--webui-port", &ui.to_string()].map(OsString::from).to_vec()
@@ -59,6 +59,10 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
         processes.push(worker);
     }
     Ok(processes)
+}
+
+fn master(config: &StackConfig) -> String {
+    format!("spark://127.0.0.1:{}", config.ports.spark_master)
 }
 
 fn process(
@@ -127,14 +131,14 @@ fn environment(config: &StackConfig) -> Result<Vec<(String, OsString)>> {
     Ok(all)
 }
 
-/// Puts the module where Python finds it.
-fn install(config: &StackConfig, spark: &SparkConfig) -> Result<()> {
+/// Puts the module where the Python of a stack's workers and drivers finds it.
+pub fn install(config: &StackConfig, module: &Path) -> Result<()> {
     let modules = modules(config);
     create_folder(&modules)?;
     create_folder(&folder(config).join("scratch"))?;
     // Beside the old one and then in its place: a process that has it open keeps it whole.
     let (next, place) = (modules.join("next"), modules.join(MODULE));
-    fs::copy(&spark.module, &next).map_err(Error::file("copy the module", &spark.module))?;
+    fs::copy(module, &next).map_err(Error::file("copy the module", module))?;
     fs::rename(&next, &place).map_err(Error::file("replace", place))
 }
 
@@ -169,15 +173,17 @@ pub struct Job<'a> {
     pub settings: &'a [(&'a str, &'a str)],
     /// Whether the Kafka connector is on its class path.
     pub connector: bool,
+    /// Another master than the stack's.
+    pub master: Option<&'a str>,
 }
 
-/// The driver of a job, as a service of a stack with [`Server::Spark`]. It has no environment of the pipeline's yet.
+/// The driver of a job, as a service of a stack. It has no environment of the pipeline's yet.
 pub fn job(config: &StackConfig, job: &Job<'_>) -> Result<ServiceSpec> {
     let mut spec = ServiceSpec::new(job.name, find_program("bash", "bash", "Spark")?);
     let mut args: Vec<OsString> = vec![
         home(&config.cache)?.join("bin/spark-submit").into(),
         "--master".into(),
-        format!("spark://127.0.0.1:{}", config.ports.spark_master).into(),
+        job.master.map_or_else(|| master(config), str::to_owned).into(),
     ];
     let ours = [
         ("spark.driver.host", "127.0.0.1"),

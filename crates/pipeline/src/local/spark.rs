@@ -43,6 +43,7 @@ pub(super) fn job(
         args: &["--max-records", MAX_RECORDS, "--checkpoint", &checkpoint],
         settings: &[],
         connector: true,
+        master: None,
     };
     let mut spec = spark_job(servers, &job)?;
     let own = environment(secrets, manifest);
