@@ -25,6 +25,9 @@ use crate::{
 
 /// The module's name in Python, and so that of its file.
 const MODULE: &str = "datastreaming_spark.abi3.so";
+/// Its jars, by how their names begin: what else it depends on is part of Spark.
+const CONNECTOR: [&str; 4] =
+    ["spark-sql-kafka-", "spark-token-provider-kafka-", "kafka-clients-", "commons-pool2-"];
 const MASTER: &str = "spark-master";
 const WORKERS: [&str; 2] = ["spark-worker-1", "spark-worker-2"];
 
@@ -209,7 +212,12 @@ pub fn job(config: &StackConfig, job: &Job<'_>) -> Result<ServiceSpec> {
 fn jars(cache: &Cache) -> Result<String> {
     let folder = cache.folder(&SPARK_KAFKA)?.join("libs");
     let entries = fs::read_dir(&folder).map_err(Error::file("read", &folder))?;
-    let mut jars: Vec<String> = entries.flatten().map(|entry| entry.path().display().to_string()).collect();
+    let needed = |entry: &fs::DirEntry| {
+        let name = entry.file_name();
+        CONNECTOR.iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
+    };
+    let mut jars: Vec<String> =
+        entries.flatten().filter(needed).map(|entry| entry.path().display().to_string()).collect();
     jars.sort_unstable();
     Ok(jars.join(","))
 }
