@@ -80,6 +80,7 @@ impl Job {
     }
 
     /// Takes in what the tasks of a batch have reported; counts for the log.
+    #[expect(clippy::needless_pass_by_value, reason = "as Python hands it over")]
     fn batch(&self, reports: Vec<String>) -> PyResult<BTreeMap<String, u64>> {
         Ok(self.shared.take_in(&reports)?)
     }
