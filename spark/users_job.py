@@ -73,6 +73,11 @@ def session():
     import pyspark
 
     check_spark(pyspark.__version__)
+    try:
+        import pandas  # noqa: F401
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise Refused(f"Spark's mapInArrow needs pandas and pyarrow for {sys.executable}: {error}") from error
     from pyspark import SparkConf
     from pyspark.sql import SparkSession
 

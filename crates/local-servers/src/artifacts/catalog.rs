@@ -117,7 +117,11 @@ pub const SPARK: Artifact = Artifact {
     name: "spark",
     version: "4.1.1",
     bytes: 640 << 20,
-    source: Source::Pip("pyspark==4.1.1\npy4j==0.10.9.9\npyarrow==26.0.1\n"),
+    // pandas for nothing but Spark's own look at whether it is there.
+    source: Source::Pip(
+        "pyspark==4.1.1\npy4j==0.10.9.9\npyarrow==26.0.1\n\
+         numpy==2.4.6\npandas==2.3.3\npython-dateutil==4.0.0\npytz==2026.6\ntzdata==2026.6\n",
+    ),
 };
 
 /// Spark's Kafka connector with what it needs.
