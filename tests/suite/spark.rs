@@ -114,7 +114,12 @@ async fn until_there(env: &TestEnv, topic: &str, records: usize, hint: &str) {
 }
 
 async fn until_processed(env: &TestEnv, records: usize, job: &Service) {
-    until_there(env, env.processed_topic(), records, &format!(", of {}", job.name())).await;
+    let ended = async { wait::until("", 2 * PATIENCE, async || job.ended()).await };
+    let hint = format!(", of {}", job.name());
+    tokio::select! {
+        () = until_there(env, env.processed_topic(), records, &hint) => {}
+        how = ended => panic!("{} ended: {how}\n{}", job.name(), job.log()),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

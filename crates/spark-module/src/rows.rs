@@ -10,6 +10,9 @@ use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 
 use crate::error::SparkError;
 
+/// Name of the column with the headers; absent where no row has any.
+pub(crate) const HEADERS: &str = "headers";
+
 /// Columns of a batch.
 pub(crate) struct Rows<'b> {
     key: Bytes<'b>,
@@ -17,7 +20,7 @@ pub(crate) struct Rows<'b> {
     partition: &'b [i32],
     offset: &'b [i64],
     timestamp: &'b [i64],
-    headers: &'b ArrayRef,
+    headers: Option<&'b ArrayRef>,
     topic: &'b str,
 }
 
@@ -61,7 +64,7 @@ impl<'b> Rows<'b> {
             partition: partitions.ok_or_else(|| wrong("partition", partition.data_type()))?.values(),
             offset: numbers("offset")?,
             timestamp: numbers("timestamp_ms")?,
-            headers: column("headers")?,
+            headers: batch.column_by_name(HEADERS),
             topic,
         })
     }
@@ -102,26 +105,24 @@ impl<'b> Rows<'b> {
     }
 
     fn headers(&self, row: usize) -> Result<Option<OwnedHeaders>, SparkError> {
-        if self.headers.is_null(row) {
-            return Ok(None);
-        }
-        let one = match self.headers.data_type() {
-            DataType::List(_) => self.headers.as_list::<i32>().value(row),
-            DataType::LargeList(_) => self.headers.as_list::<i64>().value(row),
-            other => return Err(wrong("headers", other)),
+        let Some(headers) = self.headers.filter(|headers| headers.is_valid(row)) else { return Ok(None) };
+        let unexpected = || wrong(HEADERS, headers.data_type());
+        let one = match headers.data_type() {
+            DataType::List(_) => headers.as_list::<i32>().value(row),
+            DataType::LargeList(_) => headers.as_list::<i64>().value(row),
+            _ => return Err(unexpected()),
         };
-        let pairs: &StructArray =
-            one.as_struct_opt().ok_or_else(|| wrong("headers", self.headers.data_type()))?;
+        let pairs: &StructArray = one.as_struct_opt().ok_or_else(unexpected)?;
         let (Some(keys), Some(values)) = (pairs.column_by_name("key"), pairs.column_by_name("value")) else {
-            return Err(wrong("headers", self.headers.data_type()));
+            return Err(unexpected());
         };
-        let values = Bytes::new("headers", values)?;
-        let mut headers = OwnedHeaders::new_with_capacity(pairs.len());
+        let values = Bytes::new(HEADERS, values)?;
+        let mut made = OwnedHeaders::new_with_capacity(pairs.len());
         for pair in 0..pairs.len() {
-            let key = text(keys, pair).ok_or_else(|| wrong("headers", keys.data_type()))?;
-            headers = headers.insert(Header { key, value: values.get(pair) });
+            let key = text(keys, pair).ok_or_else(unexpected)?;
+            made = made.insert(Header { key, value: values.get(pair) });
         }
-        Ok(Some(headers))
+        Ok(Some(made))
     }
 }
 

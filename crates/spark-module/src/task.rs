@@ -12,7 +12,7 @@ use rdkafka::message::OwnedMessage;
 use crate::error::SparkError;
 use crate::partition::{Partition, Report};
 use crate::plan::Plan;
-use crate::rows::Rows;
+use crate::rows::{HEADERS, Rows};
 use crate::session::Session;
 
 /// Processes the rows of one Spark task; `plan` is what `Job.prepare` gave the driver.
@@ -36,11 +36,20 @@ impl Task {
         Ok(Self { work: Some(Work { session, partition: None, reports: Vec::new() }) })
     }
 
-    /// Commits what becomes of the rows of a batch before it returns.
-    #[expect(clippy::needless_pass_by_value, reason = "as Python hands it over")]
-    fn process(&mut self, py: Python<'_>, batch: PyArrowType<RecordBatch>) -> PyResult<()> {
+    /// Commits what becomes of the rows of a batch, a `pyarrow.RecordBatch`, before it returns.
+    fn process(&mut self, py: Python<'_>, batch: &Bound<'_, PyAny>) -> PyResult<()> {
         let work = self.work.as_mut().ok_or_else(ended)?;
-        Ok(py.detach(|| work.process(&batch.0))?)
+        if batch.len()? == 0 {
+            return Ok(());
+        }
+        // Java leaves the offsets of an array without any element out, which Rust would read nevertheless.
+        let headers = batch.call_method1("column", (HEADERS,))?;
+        let PyArrowType::<RecordBatch>(batch) = if headers.getattr("values")?.len()? == 0 {
+            batch.call_method1("drop_columns", (vec![HEADERS],))?.extract()?
+        } else {
+            batch.extract()?
+        };
+        Ok(py.detach(|| work.process(&batch))?)
     }
 
     /// A batch with the column `report`: a row for each partition, for `Job.batch`.
