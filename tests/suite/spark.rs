@@ -52,7 +52,7 @@ async fn dead_letters(env: &TestEnv) -> BTreeMap<(String, String), Record> {
         .into_iter()
         .map(|mut letter| {
             assert!(letter.headers.remove("dlq.time").is_some());
-            (letter.partition, letter.offset) = (0, 0);
+            (letter.partition, letter.offset, letter.timestamp) = (0, 0, None);
             let source =
                 ["dlq.source.partition", "dlq.source.offset"].map(|name| letter.headers[name].clone());
             (source.into(), letter)
