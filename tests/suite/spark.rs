@@ -235,14 +235,17 @@ async fn what_does_not_fit_is_refused_before_a_record_is_read() {
         std::fs::write(&file, text).unwrap();
         file
     };
-    write("datastreaming_spark.py", "__version__ = \"0.0.9\"\n");
+    // Not beside the programs: Python looks there first.
+    let modules = folder.path().join("modules");
+    std::fs::create_dir(&modules).unwrap();
+    write("modules/datastreaming_spark.py", "__version__ = \"0.0.9\"\n");
     let script = std::fs::read_to_string(project_file("spark/users_job.py")).unwrap();
     let supported = "SPARK_VERSIONS = ((4, 1), (4, 2))";
     assert!(script.contains(supported));
     let newer = write("newer_job.py", &script.replace(supported, "SPARK_VERSIONS = ((9, 0), (9, 1))"));
     let submissions = [
         (
-            Submission { modules: Some(folder.path().to_owned()), ..Submission::default() },
+            Submission { modules: Some(modules), ..Submission::default() },
             "datastreaming_spark is version 0.0.9, this job expects 0.1.0",
         ),
         (
