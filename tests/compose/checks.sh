@@ -170,13 +170,18 @@ check_wrong_value() {
 # Spark's image is large and of no use to the rest, so it is fetched here.
 check_spark() {
     local deadline=$((SECONDS + 60)) master="http://127.0.0.1:${SPARK_MASTER_UI_PORT:-9090}/json/"
-    prepare_image "$(compose --profile spark config --images | grep -m 1 apache/spark)"
-    compose --profile spark up -d --wait >"$work/up.log" 2>&1 || { cat "$work/up.log"; fail "up failed"; }
+    prepare_image "$(sed -n 's/^FROM \(apache\/spark:[^ ]*\) .*/\1/p' docker/Dockerfile)"
+    compose --profile spark build --quiet
+    # In place of the stream-processor: only one of them may work.
+    compose --profile spark up -d --wait --scale stream-processor=0 >"$work/up.log" 2>&1 \
+        || { cat "$work/up.log"; fail "up failed"; }
     until [ "$(python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())' "$master" \
         | json .aliveworkers)" = 1 ]; do
         [ "$SECONDS" -lt "$deadline" ] || fail "Spark's master has no worker"
         sleep 1
     done
+    start_run spark "$run_profiles"
+    verify spark "$run_profiles"
 }
 
 check_down_volumes() {

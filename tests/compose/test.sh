@@ -61,6 +61,6 @@ done
 step "three stream processors and two sinks share the work" check_scale
 step "down and up keeps all data" check_down_and_up
 step "a wrong value in .env has one clear message" check_wrong_value
-step "Spark's master has a worker" check_spark
+step "Spark does the stream-processor's work" check_spark
 step "down -v removes the data" check_down_volumes
 print_report

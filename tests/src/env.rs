@@ -15,6 +15,7 @@ use toml::{Table, Value};
 
 use crate::records::{self, Decoder, Record};
 use crate::service::Service;
+use crate::spark::Submission;
 use crate::{binary, project_file, servers};
 
 /// The token that `POST /runs` takes in tests.
@@ -179,7 +180,24 @@ impl TestEnv {
     }
 
     async fn launch(&self, service: &str, args: &[&str], crash_at: Option<&str>) -> Service {
-        let section = service.replace('-', "_");
+        let (file, port, name) = self.place(service, &service.replace('-', "_"));
+        let mut spec = ServiceSpec::new(service, binary(service));
+        spec.args = args.iter().map(Into::into).collect();
+        spec.env = self.environment(&file).into_iter().map(|(name, value)| (name, value.into())).collect();
+        spec.env.extend(crash_at.map(|point| ("PIPELINE_CRASH_AT".to_owned(), point.into())));
+        Service::start(self.stack, name, spec, port).await
+    }
+
+    /// Submits Spark's job, in place of the processor. It need not be ready yet.
+    pub async fn submit(&self, submission: &Submission<'_>) -> Service {
+        let (file, port, name) = self.place("spark", "stream_processor");
+        let mut spec = submission.spec(self.stack, &self.environment(&file)).await;
+        spec.port = Some(port);
+        Service::start(self.stack, name, spec, port).await
+    }
+
+    /// Configuration, free port and name for a service.
+    fn place(&self, service: &str, section: &str) -> (PathBuf, u16, String) {
         let [port] = free_ports().expect("a free port");
         let number = self.services.fetch_add(1, Ordering::Relaxed);
         let mut config = self.config.clone();
@@ -190,11 +208,7 @@ impl TestEnv {
             .insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
         let file = self.folder.join(format!("{service}-{number}.toml"));
         std::fs::write(&file, toml::to_string(&config).expect("TOML")).expect("write the configuration");
-        let mut spec = ServiceSpec::new(service, binary(service));
-        spec.args = args.iter().map(Into::into).collect();
-        spec.env = self.environment(&file).into_iter().map(|(name, value)| (name, value.into())).collect();
-        spec.env.extend(crash_at.map(|point| ("PIPELINE_CRASH_AT".to_owned(), point.into())));
-        Service::start(self.stack, format!("{}.{service}.{number}", self.name), spec, port).await
+        (file, port, format!("{}.{service}.{number}", self.name))
     }
 
     /// Runs `pipeline` with the test's configuration to its end.

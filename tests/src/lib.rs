@@ -14,6 +14,7 @@ pub mod gate;
 pub mod records;
 pub mod service;
 mod shared;
+pub mod spark;
 pub mod volume;
 pub mod wait;
 

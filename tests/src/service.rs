@@ -109,6 +109,11 @@ impl Service {
         .await
     }
 
+    /// How it has ended by itself; `None` while it runs, or after it was killed or stopped.
+    pub fn ended(&self) -> Option<String> {
+        self.stack.exited().into_iter().find_map(|(name, how)| (name == self.name).then_some(how))
+    }
+
     /// What it logged since its first start.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.stack.log(&self.name)).unwrap_or_default()

@@ -24,6 +24,7 @@ mod relay_meanwhile;
 mod relay_slot;
 mod schema_evolution;
 mod sink_rows;
+mod spark;
 mod stages;
 mod stream_processor;
 mod values;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use local_servers::{Artifact, ServiceSpec};
+use local_servers::{Artifact, SPARK, SPARK_KAFKA, ServiceSpec};
+use pipeline_tests::spark::Submission;
 use pipeline_tests::{TestEnv, project_file};
 use serde_json::{Value, json};
 
@@ -10,12 +11,8 @@ use super::java;
 use crate::Result;
 use crate::world::World;
 
-/// Of Spark.
-pub(crate) const VERSION: &str = "4.1.1";
-
-/// Spark itself, as Python's package has it. The same as the pipeline's own Spark, so that one copy is enough.
-const SPARK: Artifact =
-    Artifact::python("spark", VERSION, "pyspark==4.1.1\npy4j==0.10.9.9\npyarrow==26.0.1\n");
+/// Of Spark: the pipeline's own, so that one copy is enough.
+pub(crate) const VERSION: &str = SPARK.version;
 
 /// What it reads and writes Kafka, Avro and Cassandra with.
 const CONNECTORS: Artifact = Artifact::maven(
@@ -30,6 +27,9 @@ const CONNECTORS: Artifact = Artifact::maven(
 
 /// What a batch has at most, where it is not to follow: one huge batch is slower.
 const BATCH_OFFSETS: u64 = 100_000;
+
+/// The same for the pipeline's own job.
+const MODULE_RECORDS: &str = "100000";
 
 /// Statements in flight of each of the two tasks: 256 together.
 const CONCURRENT_WRITES: u32 = 128;
@@ -95,6 +95,22 @@ pub(crate) fn settings(follows: bool) -> String {
         "Spark {VERSION} local[2], Structured Streaming, plain SQL, at least once, {trigger}, driver memory 2 GB; Kafka: lz4, \
          linger.ms=5, batch.size=262144; Cassandra connector 3.5.1: output.concurrent.writes={CONCURRENT_WRITES} a task, \
          batch.size.rows=1, ignoreNulls"
+    )
+}
+
+/// The pipeline's own job: a driver with so many executors of one core and 1 GB below it.
+pub(crate) async fn module(world: &World, executors: u8) -> Result<Submission<'static>> {
+    world.fetched(SPARK).await?;
+    world.fetched(SPARK_KAFKA).await?;
+    let master = Some(format!("local-cluster[{executors},1,1024]"));
+    Ok(Submission { master, args: vec!["--max-records", MODULE_RECORDS], ..Submission::default() })
+}
+
+/// The settings of [`module`].
+pub(crate) fn module_settings(executors: u8) -> String {
+    format!(
+        "Spark {VERSION}, spark/users_job.py, {executors} executors of 1 core and 1 GB, exactly once, \
+         maxOffsetsPerTrigger={MODULE_RECORDS}, driver memory 512 MB"
     )
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Transform;
 pub(super) enum Contender {
     Processor(u8),
     Streams(u8),
+    /// Spark with the pipeline's module, with so many executors.
+    Module(u8),
     Spark,
 }
 
@@ -32,6 +34,8 @@ impl fmt::Display for Contender {
             Self::Processor(workers) => write!(f, "stream-processor, {workers} workers"),
             Self::Streams(1) => f.write_str("Kafka Streams, 1 thread"),
             Self::Streams(threads) => write!(f, "Kafka Streams, {threads} threads"),
+            Self::Module(1) => f.write_str("Spark with the module, 1 executor"),
+            Self::Module(executors) => write!(f, "Spark with the module, {executors} executors"),
             Self::Spark => f.write_str("Spark, local[2]"),
         }
     }
@@ -65,16 +69,18 @@ impl Scenario for Transform {
             Contender::Streams(1),
             Contender::Processor(2),
             Contender::Streams(2),
+            Contender::Module(1),
+            Contender::Module(2),
             Contender::Spark,
         ]
     }
 
     fn is_long(&self, contender: Contender) -> bool {
-        matches!(contender, Contender::Processor(2) | Contender::Streams(2))
+        matches!(contender, Contender::Processor(2) | Contender::Streams(2) | Contender::Module(2))
     }
 
     fn is_ours(&self, contender: Contender) -> bool {
-        matches!(contender, Contender::Processor(_))
+        matches!(contender, Contender::Processor(_) | Contender::Module(_))
     }
 
     fn settings(&self, contender: Contender) -> String {
@@ -88,6 +94,7 @@ impl Scenario for Transform {
                  linger.ms=5, batch.size=262144, heap 1 GB",
                 STREAMS.version
             ),
+            Contender::Module(executors) => spark::module_settings(executors),
             Contender::Spark => spark::settings(false),
         }
     }
@@ -128,6 +135,16 @@ impl Scenario for Transform {
                 let pid = world.pid(&name)?;
                 let sample = clock.follow(world, pid, env.processed_topic(), world.rows, Keys::OneEach).await;
                 world.stack.kill(&name).await?;
+                sample?
+            }
+            Contender::Module(executors) => {
+                env.set("stream_processor.source_topic", streamed.raw_topic());
+                let submission = spark::module(world, executors).await?;
+                let clock = Clock::start(world)?;
+                let job = env.submit(&submission).await;
+                let pid = world.pid(job.name())?;
+                let sample = clock.follow(world, pid, env.processed_topic(), world.rows, Keys::OneEach).await;
+                job.kill().await;
                 sample?
             }
             Contender::Spark => {

@@ -18,7 +18,8 @@ use crate::{
     progress::Progress,
 };
 
-/// A server that a stack can hold. Airflow runs as four processes, each other one as one.
+/// A server that a stack can hold. Airflow runs as four processes, Spark as three, each other one as
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Server {
@@ -34,14 +35,23 @@ pub enum Server {
     Cassandra,
     /// Airflow: API server, scheduler, DAG processor and triggerer.
     Airflow,
+    /// Spark: a master and two workers of one core and 1 GB.
+    Spark,
 }
 
 impl Server {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Postgres, Self::Zookeeper, Self::Kafka, Self::Registry, Self::Cassandra, Self::Airflow];
+    pub const ALL: [Self; 7] = [
+        Self::Postgres,
+        Self::Zookeeper,
+        Self::Kafka,
+        Self::Registry,
+        Self::Cassandra,
+        Self::Airflow,
+        Self::Spark,
+    ];
 
-    /// All but Airflow: what the services need.
+    /// All but Airflow and Spark: what the services need.
     pub const DATA: [Self; 5] =
         [Self::Postgres, Self::Zookeeper, Self::Kafka, Self::Registry, Self::Cassandra];
 
@@ -54,17 +64,19 @@ impl Server {
             Self::Registry => "registry",
             Self::Cassandra => "cassandra",
             Self::Airflow => "airflow",
+            Self::Spark => "spark",
         }
     }
 
     /// What must be fetched to run it.
-    pub fn artifact(self) -> Artifact {
+    pub const fn artifacts(self) -> &'static [Artifact] {
         match self {
-            Self::Postgres => artifacts::POSTGRES,
-            Self::Zookeeper | Self::Kafka => artifacts::KAFKA,
-            Self::Registry => artifacts::REGISTRY,
-            Self::Cassandra => artifacts::CASSANDRA,
-            Self::Airflow => artifacts::AIRFLOW,
+            Self::Postgres => &[artifacts::POSTGRES],
+            Self::Zookeeper | Self::Kafka => &[artifacts::KAFKA],
+            Self::Registry => &[artifacts::REGISTRY],
+            Self::Cassandra => &[artifacts::CASSANDRA],
+            Self::Airflow => &[artifacts::AIRFLOW],
+            Self::Spark => &[artifacts::SPARK, artifacts::SPARK_KAFKA],
         }
     }
 
@@ -73,7 +85,12 @@ impl Server {
         match self {
             Self::Kafka if !kraft => &[Self::Zookeeper],
             Self::Airflow => &[Self::Postgres],
-            Self::Postgres | Self::Zookeeper | Self::Kafka | Self::Registry | Self::Cassandra => &[],
+            Self::Postgres
+            | Self::Zookeeper
+            | Self::Kafka
+            | Self::Registry
+            | Self::Cassandra
+            | Self::Spark => &[],
         }
     }
 }
@@ -121,6 +138,15 @@ pub struct AirflowConfig {
     /// The folder with the DAGs.
     pub dags: PathBuf,
     /// More environment for all of its processes: connections (`AIRFLOW_CONN_...`), settings. Wins over ours.
+    pub env: Vec<(String, SecretString)>,
+}
+
+/// What Spark needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct SparkConfig {
+    /// The library of `crates/spark-module`, `libdatastreaming_spark.so`: its Python workers get a copy.
+    pub module: PathBuf,
+    /// More environment for its workers, and so for the executors: the pipeline's configuration, its secrets.
     pub env: Vec<(String, SecretString)>,
 }
 
@@ -240,6 +266,8 @@ pub struct StackConfig {
     pub kafka_outside: Option<KafkaOutside>,
     /// Airflow's part; needed when it is among the servers.
     pub airflow: Option<AirflowConfig>,
+    /// Spark's part; needed when it is among the servers.
+    pub spark: Option<SparkConfig>,
     /// Where progress is shown.
     pub progress: Progress,
 }
@@ -270,6 +298,7 @@ impl StackConfig {
             commit_log_sync: CommitLogSync::default(),
             kafka_outside: None,
             airflow: None,
+            spark: None,
             progress: Progress::hidden(),
             root,
         })
@@ -291,7 +320,8 @@ impl StackConfig {
 
     /// What must be fetched for them.
     pub fn artifacts(&self) -> Vec<Artifact> {
-        let mut artifacts: Vec<Artifact> = self.all_servers().into_iter().map(Server::artifact).collect();
+        let mut artifacts: Vec<Artifact> =
+            self.all_servers().into_iter().flat_map(Server::artifacts).copied().collect();
         artifacts.dedup_by_key(|artifact| artifact.name);
         artifacts
     }

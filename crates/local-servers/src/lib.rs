@@ -1,4 +1,4 @@
-//! Real servers as local processes: PostgreSQL, ZooKeeper, Kafka, a Schema Registry, Cassandra and Airflow,
+//! Real servers as local processes: PostgreSQL, ZooKeeper, Kafka, a Schema Registry, Cassandra, Airflow and Spark,
 //! fetched by pinned versions from package registries, for `pipeline up` and for tests.
 //!
 //! [`StackConfig`] says what and where, [`Stack::start`] brings it up, and the [`Stack`] can kill, pause and
@@ -26,14 +26,16 @@ mod table;
 mod user;
 mod watchdog;
 
-pub use artifacts::{AIRFLOW, Artifact, CASSANDRA, CQLSH, Cache, KAFKA, POSTGRES, REGISTRY, fetch, java};
-pub use config::{AirflowConfig, CommitLogSync, KafkaOutside, Secrets, Server, StackConfig};
+pub use artifacts::{
+    AIRFLOW, Artifact, CASSANDRA, CQLSH, Cache, KAFKA, POSTGRES, REGISTRY, SPARK, SPARK_KAFKA, fetch, java,
+};
+pub use config::{AirflowConfig, CommitLogSync, KafkaOutside, Secrets, Server, SparkConfig, StackConfig};
 pub use error::{Error, Result};
 pub use ports::{Ports, free_ports};
 pub use probe::http_client;
 pub use procfs::ProcessId;
 pub use progress::Progress;
-pub use servers::data_folders;
+pub use servers::{SparkJob, data_folders, install_spark_module, spark_job};
 pub use service::ServiceSpec;
 pub use stack::Stack;
 pub use state::{Endpoints, Phase, ProcessRecord, StackState};

@@ -71,7 +71,7 @@ fn report(error: &dyn std::error::Error) {
 }
 
 async fn fetch() -> Result<(), AnyError> {
-    let mut artifacts: Vec<_> = Server::ALL.into_iter().map(Server::artifact).collect();
+    let mut artifacts: Vec<_> = Server::ALL.into_iter().flat_map(Server::artifacts).copied().collect();
     artifacts.dedup_by_key(|artifact| artifact.name);
     artifacts.push(CQLSH);
     Ok(local_servers::fetch(&Cache::from_env()?, &artifacts, &Progress::auto()).await?)

@@ -33,6 +33,12 @@ pub struct Ports {
     pub cassandra_storage: u16,
     /// Airflow's API and pages (HTTP).
     pub airflow: u16,
+    /// Spark's master, for workers and drivers.
+    pub spark_master: u16,
+    /// Its pages (HTTP).
+    pub spark_ui: u16,
+    /// The pages of its workers (HTTP).
+    pub spark_workers: [u16; 2],
 }
 
 impl Ports {
@@ -47,13 +53,27 @@ impl Ports {
             cassandra: 9042,
             cassandra_storage: 7000,
             airflow: 8080,
+            spark_master: 7077,
+            spark_ui: 9090,
+            spark_workers: [9094, 9095],
         }
     }
 
     /// Ports that are free now.
     pub fn free() -> Result<Self> {
-        let [postgres, zookeeper, kafka, kafka_controller, registry, cassandra, cassandra_storage, airflow] =
-            free_ports()?;
+        let [
+            postgres,
+            zookeeper,
+            kafka,
+            kafka_controller,
+            registry,
+            cassandra,
+            cassandra_storage,
+            airflow,
+            spark_master,
+            spark_ui,
+            spark_workers @ ..,
+        ]: [u16; 12] = free_ports()?;
         Ok(Self {
             postgres,
             zookeeper,
@@ -63,6 +83,9 @@ impl Ports {
             cassandra,
             cassandra_storage,
             airflow,
+            spark_master,
+            spark_ui,
+            spark_workers,
         })
     }
 }

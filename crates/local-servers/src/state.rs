@@ -36,6 +36,9 @@ pub struct Endpoints {
     pub cassandra: String,
     /// Base URL of Airflow.
     pub airflow_url: String,
+    /// Base URL of Spark's master.
+    #[serde(default)]
+    pub spark_url: String,
 }
 
 impl Endpoints {
@@ -48,6 +51,7 @@ impl Endpoints {
             registry_url: servers::registry_url(config),
             cassandra: local(config.ports.cassandra),
             airflow_url: servers::airflow_url(config),
+            spark_url: servers::spark_url(config),
         }
     }
 }
@@ -221,6 +225,7 @@ mod tests {
                 registry_url: "http://127.0.0.1:4".into(),
                 cassandra: "127.0.0.1:5".into(),
                 airflow_url: "http://127.0.0.1:6".into(),
+                spark_url: "http://127.0.0.1:7".into(),
             },
             processes: Vec::new(),
         }

@@ -90,6 +90,9 @@ pub struct UpArgs {
     /// Run Kafka without ZooKeeper; the two modes keep separate data
     #[arg(long)]
     pub kraft: bool,
+    /// Transform on a Spark cluster of this machine, in place of the stream-processor
+    #[arg(long)]
+    pub spark: bool,
 }
 
 /// Of `pipeline down`.
@@ -112,6 +115,9 @@ pub struct SuperviseArgs {
     /// Run Kafka without ZooKeeper
     #[arg(long)]
     pub kraft: bool,
+    /// Run Spark's job in place of the stream-processor
+    #[arg(long)]
+    pub spark: bool,
 }
 
 /// Of `pipeline migrate`.

@@ -88,6 +88,12 @@ pub struct LocalConfig {
     pub cassandra_storage_port: u16,
     /// The simulator of the profile API.
     pub simulator_listen: SocketAddr,
+    /// Spark's master, with `--spark`.
+    pub spark_master_port: u16,
+    /// Its pages.
+    pub spark_ui_port: u16,
+    /// The pages of its two workers.
+    pub spark_worker_ports: [u16; 2],
 }
 
 impl Default for LocalConfig {
@@ -97,6 +103,9 @@ impl Default for LocalConfig {
             kafka_controller_port: 9093,
             cassandra_storage_port: 7000,
             simulator_listen: SocketAddr::from(([127, 0, 0, 1], 8010)),
+            spark_master_port: 7077,
+            spark_ui_port: 9090,
+            spark_worker_ports: [9094, 9095],
         }
     }
 }

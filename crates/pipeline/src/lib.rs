@@ -76,7 +76,7 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
     };
     match &cli.command {
         Command::Up(args) => {
-            let request = up::Request { source: args.source, kraft: args.kraft };
+            let request = up::Request { source: args.source, kraft: args.kraft, spark: args.spark };
             up::run(&root, &cli.common, request, output).await?;
         }
         Command::Down(args) => down::run(&root, args.purge, output).await?,
@@ -122,7 +122,8 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
         }
         Command::Supervise(args) => {
             let config = cli.common.config.clone();
-            let manifest = Manifest { config, source: args.source, reason: args.reason.clone() };
+            let reason = args.reason.clone();
+            let manifest = Manifest { config, source: args.source, reason, spark: args.spark };
             let plan = supervise::Plan { root, manifest, kraft: args.kraft, quiet: cli.json };
             // Its parent has the report.
             return Ok(supervise::run(&plan).await.is_ok());

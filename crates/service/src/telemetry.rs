@@ -23,6 +23,23 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// # Errors
 /// A filter that does not parse, or a second call.
 pub fn init(config: &TelemetryConfig) -> Result<PrometheusHandle, BoxError> {
+    subscriber(config)?.try_init()?;
+    Ok(PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .install_recorder()?)
+}
+
+/// Installs the log subscriber alone, unless there is one: for a process that nobody scrapes.
+///
+/// # Errors
+/// A filter that does not parse.
+pub fn init_logs(config: &TelemetryConfig) -> Result<(), BoxError> {
+    // Fails only where there is one, which serves as well.
+    let _ = subscriber(config)?.try_init();
+    Ok(())
+}
+
+fn subscriber(config: &TelemetryConfig) -> Result<impl SubscriberInitExt + use<>, BoxError> {
     let filter = filter(&config.log_level)?;
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = match config.log_format {
@@ -31,10 +48,7 @@ pub fn init(config: &TelemetryConfig) -> Result<PrometheusHandle, BoxError> {
         }
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
-    Ok(PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
-        .install_recorder()?)
+    Ok(tracing_subscriber::registry().with(layer.with_filter(filter)))
 }
 
 /// What `telemetry.log_level` lets through: a level, and levels of single modules.
@@ -56,7 +70,7 @@ fn filter(directives: &str) -> Result<Targets, BoxError> {
 
 /// Sorts what histograms observed into their buckets every few seconds, until the shutdown. Without it the observations
 /// pile up in memory for as long as nobody scrapes.
-pub(crate) async fn upkeep(metrics: PrometheusHandle, shutdown: CancellationToken) -> Result<(), Infallible> {
+pub async fn upkeep(metrics: PrometheusHandle, shutdown: CancellationToken) -> Result<(), Infallible> {
     while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
         metrics.run_upkeep();
     }

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Statistics, TopicPartitionList};
 
 use crate::config::Settings;
+use crate::exclusion;
 
 /// How long a worker may take from one poll to the next.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
@@ -42,7 +43,7 @@ pub(crate) fn connect(settings: &Settings, worker: usize) -> KafkaResult<GroupCo
             ("isolation.level", "read_committed"),
             ("auto.offset.reset", "earliest"),
             // Partitions that stay are worked on while others move.
-            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("partition.assignment.strategy", exclusion::PROCESSOR),
             ("statistics.interval.ms", STATISTICS_INTERVAL),
             // What may wait in memory; a full queue is looked at again soon, not after librdkafka's second.
             ("queued.max.messages.kbytes", "16384"),
@@ -73,6 +74,8 @@ pub(crate) struct Events {
 /// What happened since the worker's last look.
 #[derive(Default)]
 pub(crate) struct News {
+    /// The group has let the worker in.
+    pub(crate) joined: bool,
     /// Partitions that came.
     pub(crate) assigned: Vec<i32>,
     /// Partitions that went.
@@ -117,7 +120,10 @@ impl ConsumerContext for Events {
             Rebalance::Assign(list) => {
                 let partitions = partitions(list);
                 tracing::info!(worker = self.worker, ?partitions, "partitions assigned");
-                self.note(|news| news.assigned.extend(partitions));
+                self.note(|news| {
+                    news.joined = true;
+                    news.assigned.extend(partitions);
+                });
             }
             Rebalance::Revoke(list) => {
                 let partitions = partitions(list);

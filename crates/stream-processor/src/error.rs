@@ -20,6 +20,9 @@ pub enum SessionError {
         #[source]
         source: KafkaError,
     },
+    /// Spark's job works on the group.
+    #[error("{0}")]
+    Held(String),
     /// Offsets can't be committed without it.
     #[error("the consumer has no group metadata; its group.id is missing")]
     NoGroup,
@@ -36,6 +39,8 @@ pub(crate) enum Policy {
     Restart,
     /// The same, unless it happens again and again: somebody else has the same transactional id.
     RestartUnlessFencedOften,
+    /// Only whoever started the other engine can repair it.
+    GiveIn,
 }
 
 impl SessionError {
@@ -46,6 +51,7 @@ impl SessionError {
                 // Also what a producer is told whose process stood still for longer than its transaction may take.
                 Remedy::Fenced => Policy::RestartUnlessFencedOften,
             },
+            Self::Held(_) => Policy::GiveIn,
             Self::Consumer { .. } | Self::NoGroup | Self::Schema(_) => Policy::Restart,
         }
     }
@@ -63,6 +69,9 @@ pub enum ProcessorError {
         /// The contested id.
         id: String,
     },
+    /// Spark's job works on the group.
+    #[error("{0}")]
+    Held(String),
     /// The registry does not take the schema of the processed users.
     #[error("the schema of {subject} can't be registered")]
     Schema {

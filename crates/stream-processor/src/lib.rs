@@ -11,6 +11,7 @@ mod consumer;
 pub mod continuity;
 pub mod engine;
 mod error;
+pub mod exclusion;
 mod lag;
 pub mod tally;
 mod worker;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use events::Registry;
 use kafka::{Remedy, TransactionalProducer};
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use service::crash::{self, CrashPoint};
 use service::retry::Backoff;
@@ -24,6 +24,7 @@ use crate::config::Settings;
 use crate::consumer::{self, GroupConsumer, News};
 use crate::continuity::Continuity;
 use crate::error::{Policy, ProcessorError, SessionError};
+use crate::exclusion::{self, Engine};
 use crate::lag::Lag;
 use crate::tally::{Outcomes, Tally, latencies, now_ms, transactions};
 use crate::write::Writer;
@@ -74,6 +75,7 @@ pub(crate) struct Worker {
     continuity: Continuity,
     backoff: Backoff,
     missing_since: Instant,
+    refused_since: Option<Instant>,
 }
 
 impl Worker {
@@ -83,7 +85,18 @@ impl Worker {
         let lag = Lag::new(&config.group, &config.source_topic);
         let continuity = Continuity::new(&config.source_topic);
         let (backoff, missing_since) = (Backoff::default(), Instant::now());
-        Self { shared, index, transactional_id, writer, lag, continuity, backoff, missing_since }
+        let refused_since = None;
+        Self {
+            shared,
+            index,
+            transactional_id,
+            writer,
+            lag,
+            continuity,
+            backoff,
+            missing_since,
+            refused_since,
+        }
     }
 
     /// Works until the shutdown; blocks its thread.
@@ -96,6 +109,9 @@ impl Worker {
             let Err(error) = ended else { return Ok(()) };
             if self.stopping() {
                 return Ok(());
+            }
+            if error.policy() == Policy::GiveIn {
+                return Err(ProcessorError::Held(error.to_string()));
             }
             transactions("abandoned");
             if error.policy() == Policy::RestartUnlessFencedOften {
@@ -203,12 +219,37 @@ impl Worker {
                 Ok(true)
             }
             Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => Err(self.consumer_failure(error)),
+            Some(Err(error))
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InconsistentGroupProtocol) =>
+            {
+                self.refused(consumer)
+            }
             // librdkafka repairs it, and its log says what it is.
             Some(Err(_)) | None => Ok(false),
         }
     }
 
+    /// The group does not let the worker in: the other engine's members are in it, or have been until a moment ago.
+    fn refused(&mut self, consumer: &GroupConsumer) -> Result<bool, SessionError> {
+        let config = &self.shared.settings.processor;
+        let held = || exclusion::held(consumer, &config.group, Engine::Processor);
+        match self.refused_since {
+            Some(since) if since.elapsed() > exclusion::patience(config.session_timeout) => {
+                return Err(SessionError::Held(held()));
+            }
+            Some(_) => {}
+            None => {
+                self.refused_since = Some(Instant::now());
+                self.shared.sessions.update(self.index, Some(held()));
+            }
+        }
+        Ok(false)
+    }
+
     fn take_in(&mut self, news: &News, batch: &mut Batch<'_>) {
+        if news.joined && self.refused_since.take().is_some() {
+            self.shared.sessions.update(self.index, None);
+        }
         if !news.revoked.is_empty() {
             batch.give_up(&news.revoked);
             news.revoked.iter().for_each(|partition| self.lag.revoked(*partition));

@@ -111,6 +111,27 @@ pub const AIRFLOW: Artifact = Artifact {
     source: Source::Pip(include_str!("../../../../airflow/requirements.txt")),
 };
 
+/// Spark: master, workers and `spark-submit`, with what its Python workers need. `spark/users_job.py` and the module of
+/// `crates/spark-module` are for this line.
+pub const SPARK: Artifact = Artifact {
+    name: "spark",
+    version: "4.1.1",
+    bytes: 640 << 20,
+    // pandas for nothing but Spark's own look at whether it is there.
+    source: Source::Pip(
+        "pyspark==4.1.1\npy4j==0.10.9.9\npyarrow==26.0.1\n\
+         numpy==2.4.6\npandas==2.3.3\npython-dateutil==4.0.0\npytz==2026.6\ntzdata==2026.6\n",
+    ),
+};
+
+/// Spark's Kafka connector with what it needs.
+pub const SPARK_KAFKA: Artifact = Artifact {
+    name: "spark-kafka",
+    version: "4.1.1",
+    bytes: 40 << 20,
+    source: Source::MavenLibraries(&["org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.1"]),
+};
+
 /// Cassandra's command line.
 pub const CQLSH: Artifact = Artifact {
     name: "cqlsh",

@@ -9,6 +9,7 @@ mod java;
 mod kafka;
 mod postgres;
 mod registry;
+mod spark;
 mod zookeeper;
 
 use std::{
@@ -19,6 +20,8 @@ use std::{
 pub(crate) use airflow::url as airflow_url;
 pub(crate) use postgres::{SUPERUSER, options as postgres_options};
 pub(crate) use registry::url as registry_url;
+pub(crate) use spark::url as spark_url;
+pub use spark::{Job as SparkJob, install as install_spark_module, job as spark_job};
 
 use crate::{
     config::{Server, StackConfig},
@@ -45,6 +48,7 @@ pub(crate) async fn plan(server: Server, context: &Context<'_>) -> Result<Vec<Pr
         Server::Registry => registry::plan(context),
         Server::Cassandra => cassandra::plan(context),
         Server::Airflow => airflow::plan(context).await,
+        Server::Spark => spark::plan(context),
     }
 }
 
@@ -62,6 +66,9 @@ pub(crate) fn listens(server: Server, config: &StackConfig) -> Vec<u16> {
         Server::Registry => vec![ports.registry],
         Server::Cassandra => vec![ports.cassandra, ports.cassandra_storage],
         Server::Airflow => vec![ports.airflow],
+        Server::Spark => {
+            [ports.spark_master, ports.spark_ui].into_iter().chain(ports.spark_workers).collect()
+        }
     }
 }
 

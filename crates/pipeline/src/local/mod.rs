@@ -9,6 +9,7 @@ pub(crate) mod purge;
 pub(crate) mod secrets;
 pub(crate) mod services;
 mod source;
+mod spark;
 mod stack;
 mod stdio;
 mod steps;
@@ -53,6 +54,9 @@ pub enum LocalError {
     /// A binary is missing.
     #[error("{} does not exist; build it with: cargo build --release --workspace --bins", .0.display())]
     NotBuilt(PathBuf),
+    /// The module for Spark is missing.
+    #[error("{} does not exist; build it with: cargo build --release --workspace --bins --lib", .0.display())]
+    NoModule(PathBuf),
     /// The stack runs with another source than the one that was asked for.
     #[error("the stack in {} runs with {running} profiles; stop it with `pipeline down` to start it with {wanted} ones", root.display())]
     OtherSource {
@@ -62,6 +66,17 @@ pub enum LocalError {
         running: Source,
         /// What was asked for.
         wanted: Source,
+    },
+    /// The stack runs with the other engine than the one that was asked for.
+    #[error(
+        "the stack in {} transforms with {}, and only one engine may: stop it with `pipeline down` first",
+        root.display(), engine(*spark)
+    )]
+    OtherEngine {
+        /// The stack's root.
+        root: PathBuf,
+        /// Whether Spark is what it runs with.
+        spark: bool,
     },
     /// Another `pipeline up` is not done yet.
     #[error("the stack in {} is being started or stopped by process {pid}; wait, or stop it with `pipeline down`", root.display())]
@@ -89,6 +104,11 @@ impl LocalError {
     }
 }
 
+/// What transforms, for people.
+const fn engine(spark: bool) -> &'static str {
+    if spark { "Spark" } else { "the stream-processor" }
+}
+
 /// The folder of a local stack.
 #[derive(Debug, Clone)]
 pub struct Root {
@@ -104,6 +124,9 @@ pub struct Manifest {
     pub source: Source,
     /// Why from there.
     pub reason: String,
+    /// Whether Spark's job runs in place of the stream-processor.
+    #[serde(default)]
+    pub spark: bool,
 }
 
 impl Root {

@@ -41,6 +41,9 @@ pub(super) fn specs(
     ];
     let files: Vec<String> = manifest.config.iter().map(|file| file.display().to_string()).collect();
     for (name, listen, names) in own {
+        if name == "stream-processor" && manifest.spark {
+            continue;
+        }
         let mut spec = spec(&folder, name, listen, format!("http://{listen}/readyz"))?;
         spec.env.push(("PIPELINE_CONFIG".to_owned(), files.join(",").into()));
         for name in names {

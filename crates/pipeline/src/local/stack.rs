@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use local_servers::{AirflowConfig, Cache, CommitLogSync, Ports, Server, StackConfig};
+use local_servers::{AirflowConfig, Cache, CommitLogSync, Ports, Server, SparkConfig, StackConfig};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use service::BoxError;
@@ -21,12 +21,14 @@ pub(super) fn config(
     secrets: &Secrets,
     root: &Root,
     kraft: bool,
+    spark: Option<SparkConfig>,
     steps: &Steps,
 ) -> Result<StackConfig, BoxError> {
+    let wanted = |server: &Server| *server != Server::Spark || spark.is_some();
     Ok(StackConfig {
         root: root.path().to_owned(),
         cache: Cache::from_env()?,
-        servers: Server::ALL.to_vec(),
+        servers: Server::ALL.into_iter().filter(wanted).collect(),
         ports: ports(settings)?,
         kraft,
         secrets: local_servers::Secrets {
@@ -41,6 +43,7 @@ pub(super) fn config(
         commit_log_sync: CommitLogSync::Group,
         kafka_outside: None,
         airflow: Some(airflow(settings, secrets)?),
+        spark,
         progress: steps.of_servers(),
     })
 }
@@ -60,6 +63,9 @@ fn ports(settings: &Settings) -> Result<Ports, ConfigError> {
         cassandra: port("cassandra.contact_points", cassandra)?,
         cassandra_storage: local.cassandra_storage_port,
         airflow: url_port("airflow.url", &settings.airflow_url)?,
+        spark_master: local.spark_master_port,
+        spark_ui: local.spark_ui_port,
+        spark_workers: local.spark_worker_ports,
     })
 }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::secrets::Secrets;
 use super::steps::Steps;
-use super::{Manifest, Root, services, stack, stdio};
+use super::{Manifest, Root, services, spark, stack, stdio};
 use crate::config::Settings;
 use crate::migrate;
 use crate::output::Output;
@@ -106,9 +106,14 @@ async fn start(plan: &Plan) -> Result<Stack, BoxError> {
     let secrets = Secrets::load_or_create(&plan.root)?;
     let config = Config::from_files(&plan.manifest.config)?.or_variables(secrets.variables());
     let settings = Settings::load(&config)?;
-    let specs = services::specs(&settings, &secrets, &plan.manifest)?;
+    let mut specs = services::specs(&settings, &secrets, &plan.manifest)?;
+    let spark = if plan.manifest.spark { Some(spark::cluster(&secrets, &plan.manifest)?) } else { None };
     let steps = Steps::new(plan.quiet);
-    let stack = Stack::start(stack::config(&settings, &secrets, &plan.root, plan.kraft, &steps)?).await?;
+    let servers = stack::config(&settings, &secrets, &plan.root, plan.kraft, spark, &steps)?;
+    let stack = Stack::start(servers).await?;
+    if plan.manifest.spark {
+        specs.push(spark::job(stack.config(), &settings, &secrets, &plan.manifest)?);
+    }
 
     let step = steps.begin("migrate");
     migrate::run(&settings, MIGRATION_PATIENCE, &Output::silent()).await?;

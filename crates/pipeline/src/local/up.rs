@@ -29,6 +29,8 @@ pub struct Request {
     pub source: Choice,
     /// Kafka without ZooKeeper.
     pub kraft: bool,
+    /// Spark in place of the stream-processor.
+    pub spark: bool,
 }
 
 /// Starts everything unless it runs; returns when all is ready.
@@ -45,7 +47,7 @@ pub async fn run(root: &Root, args: &CommonArgs, request: Request, output: &Outp
     let settings = Settings::load(&Config::from_files(&files)?.or_variables(secrets.variables()))?;
     let (source, reason) = source::choose(request.source, &settings.fetcher.api_url).await;
     output.note(format_args!("source: {source} profiles ({reason})"));
-    let manifest = Manifest { config: files, source, reason };
+    let manifest = Manifest { config: files, source, reason, spark: request.spark };
     let mut supervisor = spawn(root, &manifest, request.kraft, output)?;
     let outcome = tokio::select! {
         outcome = outcome(&mut supervisor) => outcome?,
@@ -90,6 +92,9 @@ fn already_running(
         let (root, running) = (root.path().to_owned(), manifest.source);
         return Err(LocalError::OtherSource { root, running, wanted }.into());
     }
+    if request.spark != manifest.spark {
+        return Err(LocalError::OtherEngine { root: root.path().to_owned(), spark: manifest.spark }.into());
+    }
     let config = root.configuration(&CommonArgs::default())?;
     output.line(format_args!("already running in {}: nothing was changed", root.path().display()));
     show(root, &Settings::load(&config)?, &manifest, false, Duration::ZERO, output);
@@ -109,6 +114,9 @@ fn spawn(root: &Root, manifest: &Manifest, kraft: bool, output: &Output) -> Resu
     }
     if kraft {
         command.arg("--kraft");
+    }
+    if manifest.spark {
+        command.arg("--spark");
     }
     if output.is_json() {
         command.arg("--json");
@@ -147,11 +155,12 @@ fn show(
     elapsed: Duration,
     output: &Output,
 ) {
-    let urls = [
+    let processor = if manifest.spark { "Spark's job" } else { "stream-processor" };
+    let mut urls = vec![
         ("Airflow", settings.airflow_url.to_string()),
         ("fetcher", format!("http://{}/runs", settings.fetcher.listen)),
         ("relay", format!("http://{}/metrics", settings.relay.listen)),
-        ("stream-processor", format!("http://{}/metrics", settings.stream_processor.listen)),
+        (processor, format!("http://{}/metrics", settings.stream_processor.listen)),
         ("cassandra-sink", format!("http://{}/metrics", settings.cassandra_sink.listen)),
         ("Schema Registry", settings.registry.url.to_string()),
         ("Kafka", settings.kafka.bootstrap_servers.clone()),
@@ -161,6 +170,9 @@ fn show(
         ),
         ("Cassandra", settings.cassandra.contact_points.join(", ")),
     ];
+    if manifest.spark {
+        urls.push(("Spark", format!("http://127.0.0.1:{}", settings.pipeline.local.spark_ui_port)));
+    }
     if started {
         output.line(format_args!("everything is ready after {:.1} s", elapsed.as_secs_f64()));
     }

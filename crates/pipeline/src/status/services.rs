@@ -23,6 +23,17 @@ pub(crate) struct Service {
     pub(super) problem: Option<String>,
     /// Age of what it works on, the largest of its partitions.
     pub(super) lag_seconds: Option<f64>,
+    /// What Spark says of itself, where its job does the service's work.
+    pub(super) spark: Option<Spark>,
+}
+
+/// Of Spark's job.
+#[derive(Debug, Serialize)]
+pub(crate) struct Spark {
+    /// Of the last batch.
+    input_records_per_second: f64,
+    /// Its number, from 0 at each start; nothing before the first.
+    batch: Option<f64>,
 }
 
 /// The document of `/readyz`.
@@ -36,13 +47,27 @@ impl Service {
     pub(crate) fn state(&self) -> String {
         match (&self.problem, self.ready) {
             (Some(problem), _) => format!("away: {problem}"),
-            (None, true) => "ready".to_owned(),
+            (None, true) => self.spark.as_ref().map_or_else(|| "ready".to_owned(), Spark::describe),
             (None, false) => {
                 let reasons: Vec<String> =
                     self.waiting.iter().map(|(part, reason)| format!("{part}: {reason}")).collect();
                 format!("waiting for {}", reasons.join("; "))
             }
         }
+    }
+}
+
+impl Spark {
+    /// The job is known by a gauge that only it has.
+    fn of(metrics: &str) -> Option<Self> {
+        let value = |name: &str| gauges(metrics).find(|(found, _)| *found == name).map(|(_, value)| value);
+        let input_records_per_second = value("pipeline_spark_input_records_per_second")?;
+        Some(Self { input_records_per_second, batch: value("pipeline_spark_batch") })
+    }
+
+    fn describe(&self) -> String {
+        let batch = self.batch.map_or_else(|| "no batch yet".to_owned(), |batch| format!("batch {batch}"));
+        format!("ready: Spark's job, {:.0} records/s came in, {batch}", self.input_records_per_second)
     }
 }
 
@@ -68,12 +93,14 @@ pub(crate) async fn ask_one(name: &'static str, address: String) -> Service {
         waiting: BTreeMap::new(),
         problem: None,
         lag_seconds: None,
+        spark: None,
     };
     match readiness(&address).await {
         Ok((readiness, metrics)) => {
             service.ready = readiness.ready;
             service.waiting = readiness.waiting;
             service.lag_seconds = lag_seconds(&metrics);
+            service.spark = Spark::of(&metrics);
         }
         Err(error) => service.problem = Some(error_chain(&error)),
     }
@@ -89,17 +116,30 @@ async fn readiness(address: &str) -> Result<(Readiness, String), reqwest::Error>
 
 /// The largest gauge whose name ends in `lag_seconds`, in the Prometheus text format.
 fn lag_seconds(metrics: &str) -> Option<f64> {
-    let samples = metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+    gauges(metrics).filter(|(name, _)| name.ends_with("lag_seconds")).map(|(_, value)| value).reduce(f64::max)
+}
+
+/// Names and values of the samples.
+fn gauges(metrics: &str) -> impl Iterator<Item = (&str, f64)> {
+    metrics.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
-        let name = series.split('{').next()?;
-        name.ends_with("lag_seconds").then(|| value.parse::<f64>().ok())?
-    });
-    samples.reduce(f64::max)
+        Some((series.split('{').next()?, value.parse().ok()?))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::lag_seconds;
+    use super::{Spark, lag_seconds};
+
+    #[test]
+    fn the_job_of_spark_is_known_by_its_gauge() {
+        let metrics = "pipeline_lag_seconds{partition=\"0\"} 0.5\n\
+                       pipeline_spark_input_records_per_second{hop=\"stream_processor\"} 1234.4\n\
+                       pipeline_spark_batch{hop=\"stream_processor\"} 7\n";
+        let described = Spark::of(metrics).map(|spark| spark.describe());
+        assert_eq!(described.as_deref(), Some("ready: Spark's job, 1234 records/s came in, batch 7"));
+        assert!(Spark::of("pipeline_lag_seconds{partition=\"0\"} 0.5\n").is_none());
+    }
 
     #[test]
     fn the_largest_lag_counts() {
