@@ -19,7 +19,7 @@ use crate::stream_processor::{Gate, Users, arrived, ids, until_arrived};
 
 const COUNT: usize = 100_000;
 /// A job of Spark takes its time to start, and the machine has other things to do.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What must be the same, by key and in the order of the key.
 type Outcomes = BTreeMap<String, Vec<(i32, Option<Vec<u8>>, Option<i64>, BTreeMap<String, String>)>>;

@@ -90,7 +90,7 @@ fn process(
         listens: std::iter::once(ui).chain(more_ports).collect(),
         precondition: None,
         ready: Probe::Http { url: format!("http://127.0.0.1:{ui}/json/") },
-        ready_within: Duration::from_secs(180),
+        ready_within: Duration::from_secs(300),
         stop: Signal::SIGTERM,
         stop_within: Duration::from_secs(15),
         is_service: false,
@@ -204,7 +204,7 @@ pub fn job(config: &StackConfig, job: &Job<'_>) -> Result<ServiceSpec> {
     args.extend(job.args.iter().map(OsString::from));
     spec.args = args;
     spec.env = environment(config)?;
-    spec.ready_within = Duration::from_secs(180);
+    spec.ready_within = Duration::from_secs(300);
     Ok(spec)
 }
 
