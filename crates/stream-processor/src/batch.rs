@@ -1,6 +1,7 @@
 //! The records of one transaction, as they were read.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -8,6 +9,14 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::continuity::Draft;
 use crate::write::size;
+
+/// How old a record is that has waited, in milliseconds: fewer, larger transactions let a worker catch up that is this
+/// far behind, and a few milliseconds more do not matter to it.
+const BEHIND_MS: i64 = 200;
+/// How long a transaction of records that have waited waits for more, while it has few.
+const BEHIND_LINGER: Duration = Duration::from_millis(50);
+const FEW_RECORDS: usize = 1000;
+const FEW_BYTES: usize = 1 << 20;
 
 /// Records in the order they were read, in librdkafka's own memory.
 #[derive(Default)]
@@ -54,6 +63,18 @@ impl<'c> Batch<'c> {
 
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether the first record is so old that the worker is behind.
+    pub(crate) fn has_waited(&self, now_ms: i64) -> bool {
+        let first = self.records.first().and_then(|record| record.timestamp().to_millis());
+        first.is_some_and(|first| now_ms.saturating_sub(first) > BEHIND_MS)
+    }
+
+    /// How long the batch waits for more records.
+    pub(crate) fn linger(&self, behind: bool, usual: Duration) -> Duration {
+        let few = self.records.len() < FEW_RECORDS && self.bytes < FEW_BYTES;
+        if behind && few { usual.max(BEHIND_LINGER) } else { usual }
     }
 
     /// What each partition of the batch has read.

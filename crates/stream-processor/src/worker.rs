@@ -35,13 +35,6 @@ const IDLE: Duration = Duration::from_millis(250);
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Clean aborts in a row before the clients are made anew.
 const MAX_ABORTS: u32 = 10;
-/// How old a record is that has waited, in milliseconds: fewer, larger transactions let a worker catch up that is this far
-/// behind, and a few milliseconds more do not matter to it.
-const BEHIND_MS: i64 = 200;
-/// How long a transaction of records that have waited waits for more, while it has few.
-const BEHIND_LINGER: Duration = Duration::from_millis(50);
-const FEW_RECORDS: usize = 1000;
-const FEW_BYTES: usize = 1 << 20;
 /// Records between two looks at the delivery reports.
 const POLL_EVERY: usize = 256;
 /// How long an id that the registry does not know is not asked for again.
@@ -189,11 +182,9 @@ impl Worker {
             return Ok(());
         }
         let began = Instant::now();
-        let first = batch.records().first().and_then(|record| record.timestamp().to_millis());
-        let behind = first.is_some_and(|first| now_ms().saturating_sub(first) > BEHIND_MS);
+        let behind = batch.has_waited(now_ms());
         while batch.records().len() < config.max_batch_records && batch.bytes() < config.max_batch_bytes {
-            let few = batch.records().len() < FEW_RECORDS && batch.bytes() < FEW_BYTES;
-            let linger = if behind && few { config.linger.max(BEHIND_LINGER) } else { config.linger };
+            let linger = batch.linger(behind, config.linger);
             let left = whole_millis((began + linger).saturating_duration_since(Instant::now()));
             if !self.receive(consumer, batch, left)? && left.is_zero() {
                 break;

@@ -25,13 +25,19 @@ fn kafka(brokers: &Brokers) -> KafkaConfig {
     }
 }
 
+/// The producer that follows one that was given up.
+fn next_producer(brokers: &Brokers) -> TransactionalProducer {
+    let producer = TransactionalProducer::new(&kafka(brokers), "id", Duration::from_secs(30), &[]).unwrap();
+    producer.init().unwrap();
+    producer.begin().unwrap();
+    producer
+}
+
 /// Brokers, and a producer in the middle of a transaction with one record.
 fn in_a_transaction() -> (Brokers, TransactionalProducer) {
     let brokers = MockCluster::new(1).unwrap();
     brokers.create_topic(TOPIC, 1, 1).unwrap();
-    let producer = TransactionalProducer::new(&kafka(&brokers), "id", Duration::from_secs(30), &[]).unwrap();
-    producer.init().unwrap();
-    producer.begin().unwrap();
+    let producer = next_producer(&brokers);
     producer.send(BaseRecord::<str, str>::to(TOPIC).key("k").payload("v")).unwrap();
     producer.flush();
     (brokers, producer)
@@ -82,6 +88,9 @@ fn a_record_that_the_brokers_refuse_fails_the_commit_at_once_whatever_else_is_qu
     assert_eq!(remedy_of(producer.commit()), Remedy::Abort);
     producer.abort().unwrap();
     assert!(began.elapsed() < CALL_TIMEOUT, "{:?}", began.elapsed());
+    let producer = next_producer(&brokers);
+    producer.send(BaseRecord::<str, str>::to(TOPIC).key("k").payload("v")).unwrap();
+    producer.commit().unwrap();
 }
 
 #[test]
@@ -109,7 +118,10 @@ fn offsets_of_another_generation_abort_the_transaction() {
     offsets.add_partition_offset(TOPIC, 0, Offset::Offset(1)).unwrap();
     let generation = RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION;
     brokers.request_errors(RDKafkaApiKey::TxnOffsetCommit, &[generation]);
-    let outcome = producer.send_offsets(offsets, consumer.group_metadata().unwrap());
+    let outcome = producer.send_offsets(offsets.clone(), consumer.group_metadata().unwrap());
     assert_eq!(remedy_of(outcome), Remedy::Abort);
     producer.abort().unwrap();
+    let producer = next_producer(&brokers);
+    producer.send_offsets(offsets, consumer.group_metadata().unwrap()).unwrap();
+    producer.commit().unwrap();
 }
