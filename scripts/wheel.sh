@@ -9,6 +9,6 @@ maturin_version=1.16.0
 folder="${CARGO_TARGET_DIR:-target}"
 python3 -m venv "$folder/wheel-tools"
 "$folder/wheel-tools/bin/pip" install -q "maturin==$maturin_version"
-# The same flags and features as everything else, so that nothing is built twice.
+# Of this crate alone, so with fewer features than `make test` builds: dependencies may be built once more.
 "$folder/wheel-tools/bin/maturin" build --release --locked --manifest-path crates/spark-module/Cargo.toml \
     --compatibility linux --auditwheel skip --out "$folder/wheels" "$@"
