@@ -23,7 +23,7 @@ use crate::context::{LoggedContext, Refused};
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Between two looks for a delivery report.
-const SERVE_PAUSE: Duration = Duration::from_micros(100);
+const SERVE_PAUSE: Duration = Duration::from_micros(250);
 
 /// How much longer than its bound a call may take to say that it is over.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ impl TransactionalProducer {
             ("compression.type", "lz4"),
             ("linger.ms", "1"),
             ("batch.size", "262144"),
-            ("queue.buffering.max.kbytes", "32768"),
+            ("queue.buffering.max.kbytes", "16384"),
         ];
         all.extend_from_slice(settings);
         let producer = kafka

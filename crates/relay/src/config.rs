@@ -54,7 +54,7 @@ pub struct RelayConfig {
     /// Whether the first start publishes the rows that are there already.
     #[serde(default)]
     pub snapshot: SnapshotMode,
-    /// How long a Kafka transaction may wait for more changes.
+    /// How long a change waits for others of its Kafka transaction, from its commit in PostgreSQL on.
     #[serde(with = "duration", default = "default_linger")]
     pub linger: Duration,
     /// Records of a Kafka transaction, after which it commits.

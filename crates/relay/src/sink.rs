@@ -26,6 +26,14 @@ const BEHIND: Duration = Duration::from_millis(200);
 /// How long a transaction of changes that have waited waits for more.
 const BEHIND_LINGER: Duration = Duration::from_millis(50);
 
+/// How long the brokers write a transaction's markers after they have confirmed its commit. Until they are done they
+/// refuse the next one (`CONCURRENT_TRANSACTIONS`), and librdkafka tries again only 20 ms later
+/// (`rd_kafka_txn_handle_AddPartitionsToTxn`).
+const SETTLING: Duration = Duration::from_millis(5);
+
+/// Without a commit for so long, changes come one by one, and what is sent at once is sooner there.
+const QUIET: Duration = Duration::from_millis(20);
+
 /// The producer and its open transaction, if there is one.
 #[derive(Debug)]
 pub struct Sink {
@@ -38,6 +46,8 @@ pub struct Sink {
     /// Whether the transactional id was taken over.
     is_owner: bool,
     open: Option<Open>,
+    /// When the last transaction was committed.
+    committed: Instant,
     outbox: Outbox,
     /// The topics that records went to, and those of the position that was read back.
     topics: HashMap<String, Topic>,
@@ -56,6 +66,8 @@ struct Topic {
 #[derive(Debug, Clone, Copy)]
 struct Open {
     since: Instant,
+    /// When it is to commit, if nothing fills it before.
+    due: Instant,
     /// Whether its first change has waited.
     behind: bool,
     records: u64,
@@ -105,6 +117,7 @@ impl Sink {
             max_bytes: config.max_transaction_bytes,
             is_owner: false,
             open: None,
+            committed: Instant::now(),
             outbox: Outbox::default(),
             topics: HashMap::new(),
         })
@@ -174,12 +187,13 @@ impl Sink {
         Ok(())
     }
 
-    /// To be called when nothing more is at hand: what was sent goes on its way, unless the stream is behind.
+    /// To be called when nothing more is at hand: what was sent goes on its way if there is little of it. In a steady
+    /// stream it waits for the commit, since more comes soon.
     ///
     /// # Errors
     /// Kafka's.
     pub fn pause(&mut self) -> Result<(), TransactionError> {
-        if self.open.is_some_and(|open| !open.behind) {
+        if self.open.is_some_and(|open| !open.behind) && self.committed.elapsed() >= QUIET {
             self.outbox.hand_over(&self.producer)?;
         }
         Ok(())
@@ -235,6 +249,7 @@ impl Sink {
         self.producer.commit()?;
         crash::here(CrashPoint::RelayAfterCommit);
         self.open = None;
+        self.committed = Instant::now();
         Ok(())
     }
 
@@ -254,8 +269,12 @@ impl Sink {
         }
         self.producer.begin()?;
         let age = chrono::Utc::now().timestamp_millis().saturating_sub(timestamp_ms);
-        let behind = u128::try_from(age).is_ok_and(|age| age > BEHIND.as_millis());
-        let open = Open { since: Instant::now(), behind, records: 0, bytes: 0 };
+        let age = Duration::from_millis(u64::try_from(age).unwrap_or(0));
+        let behind = age > BEHIND;
+        let now = Instant::now();
+        let linger = if behind { self.linger.max(BEHIND_LINGER) } else { self.linger.saturating_sub(age) };
+        let due = (now + linger).max(self.committed + SETTLING);
+        let open = Open { since: now, due, behind, records: 0, bytes: 0 };
         self.open = Some(open);
         Ok(open)
     }
@@ -281,10 +300,7 @@ impl Sink {
     /// When the open transaction is to commit, if nothing fills it before.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        self.open.map(|open| {
-            let linger = if open.behind { self.linger.max(BEHIND_LINGER) } else { self.linger };
-            open.since + linger
-        })
+        self.open.map(|open| open.due)
     }
 }
 

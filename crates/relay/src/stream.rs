@@ -31,6 +31,13 @@ use crate::value::datetime::timestamp_from_binary;
 /// by the size of its transactions.
 const MAX_AGE: Duration = Duration::from_millis(250);
 
+/// How often changes are fetched while a Kafka transaction waits for more and few come: a wake-up for each of them is
+/// most of what a steady stream of small transactions costs.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// Events at hand at once that are no longer few, far fewer than the connection keeps.
+const FEW_EVENTS: usize = 16;
+
 /// How often an idle relay takes stock.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -80,6 +87,8 @@ struct State {
     /// Since when nothing came, nor was anything done that would have kept it from being read.
     silent_since: Instant,
     last_stock: Instant,
+    /// How many events came at once.
+    at_hand: usize,
     rows: Rows,
     writer: Writer,
     report: Report,
@@ -122,6 +131,7 @@ impl Stream<'_> {
             last_commit: Instant::now(),
             silent_since: Instant::now(),
             last_stock: Instant::now(),
+            at_hand: 0,
             rows: Rows::default(),
             writer: Writer::default(),
             report: Report::default(),
@@ -142,6 +152,9 @@ impl Stream<'_> {
                 self.commit(&mut state)?;
                 continue;
             }
+            let gathered = deadline
+                .filter(|_| state.at_hand < FEW_EVENTS)
+                .map(|deadline| deadline.min(Instant::now() + GATHER));
             tokio::select! {
                 biased;
                 () = self.interrupts.shutdown.cancelled() => {}
@@ -150,13 +163,13 @@ impl Stream<'_> {
                 }
                 // Before the events, which may never pause.
                 _ = tick.tick() => self.take_stock(&mut state)?,
-                event = self.client.recv() => {
+                event = self.client.recv(), if gathered.is_none() => {
                     if self.handle(&mut state, event).await?.is_break() {
                         return self.leave();
                     }
                     state.silent_since = Instant::now();
                 }
-                () = sleep_until(deadline) => self.commit(&mut state)?,
+                () = sleep_until(gathered.or(deadline)) => {}
             }
         }
         if self.sink.is_open() || state.end_lsn > state.published_end {
@@ -186,7 +199,9 @@ impl Stream<'_> {
 
     /// Handles events until none is ready or it is time to take stock, committing transactions that are full or old.
     async fn take_what_is_at_hand(&mut self, state: &mut State) -> Result<Flow, RelayError> {
+        state.at_hand = 0;
         while let Some(event) = self.client.recv().now_or_never() {
+            state.at_hand += 1;
             if self.handle(state, event).await?.is_break() {
                 return Ok(Flow::Break(()));
             }

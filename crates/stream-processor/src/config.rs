@@ -72,7 +72,7 @@ impl Default for ProcessorConfig {
             session_timeout: Duration::from_secs(6),
             linger: Duration::from_millis(5),
             max_batch_records: 10_000,
-            max_batch_bytes: 8 * 1024 * 1024,
+            max_batch_bytes: 4 * 1024 * 1024,
             max_record_bytes: 1_040_000,
             hmac_key: None,
             pii: Rules::default(),

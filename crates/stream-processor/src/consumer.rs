@@ -46,9 +46,11 @@ pub(crate) fn connect(settings: &Settings, worker: usize) -> KafkaResult<GroupCo
             ("partition.assignment.strategy", exclusion::PROCESSOR),
             ("statistics.interval.ms", STATISTICS_INTERVAL),
             // What may wait in memory; a full queue is looked at again soon, not after librdkafka's second.
-            ("queued.max.messages.kbytes", "16384"),
+            ("queued.max.messages.kbytes", "4096"),
             ("queued.min.messages", "20000"),
-            ("fetch.max.bytes", "8388608"),
+            // Compressed, for each partition: what compresses well takes many times that in memory.
+            ("fetch.message.max.bytes", "131072"),
+            ("fetch.max.bytes", "4194304"),
             ("fetch.queue.backoff.ms", "5"),
         ],
     );

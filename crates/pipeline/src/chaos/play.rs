@@ -76,8 +76,7 @@ impl<'a> Player<'a> {
     /// Notes what has ended by itself, and starts it again.
     pub(super) async fn look(&mut self) -> Result<(), ChaosError> {
         for (name, how) in self.running.stack.exited() {
-            let log = self.running.stack.log(&name);
-            self.find(&name, format!("ended by itself ({how}); see {}", log.display()));
+            self.find(&name, format!("ended by itself ({how}); {}", self.last_words(&name)));
             start(self.running, &name).await?;
             self.say(format_args!("{name} runs again"));
         }
@@ -154,7 +153,8 @@ impl<'a> Player<'a> {
         let began = Instant::now();
         self.running.stack.stop(name).await?;
         if self.running.services.contains_key(name) && began.elapsed() >= STOP_WITHIN {
-            self.find(name, format!("did not end within {} s of SIGTERM", STOP_WITHIN.as_secs()));
+            let words = self.last_words(name);
+            self.find(name, format!("did not end within {} s of SIGTERM; {words}", STOP_WITHIN.as_secs()));
         }
         Ok(())
     }
@@ -185,6 +185,15 @@ impl<'a> Player<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Where a process has written, and what it has written last.
+    fn last_words(&self, name: &str) -> String {
+        let log = self.running.stack.log(name);
+        let text = std::fs::read(&log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        format!("the last line of {}: {last}", log.display())
     }
 
     pub(super) fn find(&mut self, process: &str, what: String) {
