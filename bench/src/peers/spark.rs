@@ -129,6 +129,8 @@ impl Job<'_> {
             "spark.app.name": name,
             "spark.jars": jars,
             "spark.ui.enabled": "false",
+            // Its bar is drawn into the line that says how many rows were through.
+            "spark.ui.showConsoleProgress": "false",
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.memory": "2g",
