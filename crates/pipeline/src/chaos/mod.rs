@@ -98,7 +98,7 @@ pub struct Request {
     pub rate: u32,
 }
 
-/// Breaks and compares; whether nothing was lost, repeated or out of order, and nothing ended by itself.
+/// Breaks and compares; whether nothing was lost, repeated or out of order, and no service ended by itself.
 ///
 /// # Errors
 /// The run could not be carried out, or was broken off.
@@ -169,6 +169,7 @@ async fn carry_out(
         load: done,
         faults: player.tally,
         findings: player.findings,
+        exits: player.exits,
         waiting,
         comparison,
     };

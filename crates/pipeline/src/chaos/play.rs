@@ -40,11 +40,20 @@ pub(super) struct Player<'a> {
     began: Instant,
     pub(super) tally: Tally,
     pub(super) findings: Vec<Finding>,
+    /// Of servers: what they did that nobody told them to.
+    pub(super) exits: Vec<Finding>,
 }
 
 impl<'a> Player<'a> {
     pub(super) fn new(running: &'a Running, output: &'a Output) -> Self {
-        Self { running, output, began: Instant::now(), tally: Tally::new(), findings: Vec::new() }
+        Self {
+            running,
+            output,
+            began: Instant::now(),
+            tally: Tally::new(),
+            findings: Vec::new(),
+            exits: Vec::new(),
+        }
     }
 
     /// All of them, one step after the other; everything is healed afterwards.
@@ -76,7 +85,14 @@ impl<'a> Player<'a> {
     /// Notes what has ended by itself, and starts it again.
     pub(super) async fn look(&mut self) -> Result<(), ChaosError> {
         for (name, how) in self.running.stack.exited() {
-            self.find(&name, format!("ended by itself ({how}); {}", self.last_words(&name)));
+            let what = format!("ended by itself ({how}); {}", self.last_words(&name));
+            if self.running.services.contains_key(&name) {
+                self.find(&name, what);
+            } else {
+                // A server that can't stand what is done to it is one more fault for the services.
+                self.say(format_args!("{name} {what}"));
+                self.exits.push(self.finding(&name, what));
+            }
             start(self.running, &name).await?;
             self.say(format_args!("{name} runs again"));
         }

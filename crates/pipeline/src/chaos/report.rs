@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub(super) load: Done,
     pub(super) faults: Tally,
     pub(super) findings: Vec<Finding>,
+    /// Servers that ended by themselves: faults that nobody injected.
+    pub(super) exits: Vec<Finding>,
     /// Services that were not ready in the end, and why.
     pub(super) waiting: Vec<String>,
     pub(super) comparison: Comparison,
@@ -44,6 +46,7 @@ impl Report {
             "caught_up_seconds": self.caught_up_seconds,
             "faults": self.faults,
             "injected": self.injected(),
+            "server_exits": self.exits,
             "load": self.load,
             "users": self.comparison.users,
             "stages": self.comparison.stages,
@@ -78,6 +81,9 @@ impl Report {
         for finding in &self.findings {
             output
                 .line(format_args!("FINDING: {:.1} s {} {}", finding.seconds, finding.process, finding.what));
+        }
+        for exit in &self.exits {
+            output.line(format_args!("SERVER: {:.1} s {} {}", exit.seconds, exit.process, exit.what));
         }
         for waiting in &self.waiting {
             output.line(format_args!("NOT READY: {waiting}"));
