@@ -168,6 +168,7 @@ impl Worker {
 
     fn producer(&self) -> Result<TransactionalProducer, SessionError> {
         let producer = Writer::producer(&self.shared.settings, &self.transactional_id)?;
+        producer.connect()?;
         producer.init()?;
         Ok(producer)
     }
