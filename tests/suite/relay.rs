@@ -110,6 +110,24 @@ async fn a_second_relay_takes_over_from_a_killed_one() {
     assert_eq!(keys(&until_count(&env, 2_000).await), ids(&env.db).await);
 }
 
+/// One sees no slot, and then what the other has published through the slot that it has made meanwhile. Which of them is
+/// how late differs from time to time, hence the repetitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_that_start_at_once_share_one_slot() {
+    for round in 0..4 {
+        let env = TestEnv::new(&format!("relay_at_once_{round}")).await;
+        insert(&env.db, 1, 500).await;
+        let relays = tokio::join!(env.start("relay"), env.start("relay"), env.start("relay"));
+        until_count(&env, 500).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for relay in [&relays.0, &relays.1, &relays.2] {
+            assert!(relay.waiting().await.is_some(), "{} has ended", relay.name());
+        }
+        insert(&env.db, 1_000, 100).await;
+        assert_eq!(keys(&until_count(&env, 600).await), ids(&env.db).await);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn updates_and_deletes_carry_what_the_sink_needs() {
     let env = TestEnv::new("relay_changes").await;

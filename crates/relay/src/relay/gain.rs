@@ -50,7 +50,7 @@ impl Relay {
     }
 
     /// Makes the slot, after saying so in the offsets topic: a relay that finds the slot then knows that nothing was
-    /// published through it. `false` at the shutdown.
+    /// published through it. Another relay may make it first. `false` at the shutdown.
     async fn create(
         &self,
         conn: &mut PgConnection,
@@ -67,6 +67,10 @@ impl Relay {
                     Phase::Creating => {}
                     Phase::Snapshot { slot_lsn: published, .. }
                     | Phase::Streaming { end_lsn: published, .. } => {
+                        // A relay that started at the same time may have made it, and published, since we looked.
+                        if slot::find(conn, &config.slot).await?.is_some() {
+                            return Ok(true);
+                        }
                         return Err(Unusable::SlotGone { slot: config.slot.clone(), published }.into());
                     }
                 }
