@@ -116,7 +116,7 @@ async fn a_second_relay_takes_over_from_a_killed_one() {
 async fn relays_that_start_at_once_share_one_slot() {
     for round in 0..4 {
         let env = TestEnv::new(&format!("relay_at_once_{round}")).await;
-        insert(&env.db, 1, 500).await;
+        insert(&env.db, 500, 500).await;
         let relays = tokio::join!(env.start("relay"), env.start("relay"), env.start("relay"));
         until_count(&env, 500).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -124,7 +124,7 @@ async fn relays_that_start_at_once_share_one_slot() {
             assert!(relay.waiting().await.is_some(), "{} has ended", relay.name());
         }
         insert(&env.db, 1_000, 100).await;
-        assert_eq!(keys(&until_count(&env, 600).await), ids(&env.db).await);
+        assert_eq!(keys(&until_count(&env, 1_500).await), ids(&env.db).await);
     }
 }
 
