@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use apache_avro::types::Value;
+use futures::future::join_all;
 use local_servers::{Server, Stack, StackConfig};
 use pipeline_tests::wait::SOON;
-use pipeline_tests::{Record, TestEnv, wait};
+use pipeline_tests::{Record, Service, TestEnv, wait};
 use secrecy::ExposeSecret as _;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
@@ -119,10 +120,15 @@ async fn relays_that_start_at_once_share_one_slot() {
         insert(&env.db, 500, 500).await;
         let relays = tokio::join!(env.start("relay"), env.start("relay"), env.start("relay"));
         until_count(&env, 500).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        for relay in [&relays.0, &relays.1, &relays.2] {
-            assert!(relay.waiting().await.is_some(), "{} has ended", relay.name());
-        }
+        // Each of them streams or stands by; one that has ended does neither.
+        let relays = [&relays.0, &relays.1, &relays.2];
+        wait::until("one streams and two stand by", Duration::from_secs(60), async || {
+            let states = join_all(relays.map(Service::waiting)).await;
+            let standbys = states.iter().flatten().filter(|waiting| waiting.to_string().contains("standby"));
+            let ready = states.iter().flatten().filter(|waiting| *waiting == &serde_json::json!({}));
+            (standbys.count() == 2 && ready.count() == 1).then_some(())
+        })
+        .await;
         insert(&env.db, 1_000, 100).await;
         assert_eq!(keys(&until_count(&env, 1_500).await), ids(&env.db).await);
     }

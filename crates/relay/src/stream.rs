@@ -87,8 +87,6 @@ struct State {
     /// Since when nothing came, nor was anything done that would have kept it from being read.
     silent_since: Instant,
     last_stock: Instant,
-    /// How many events came at once.
-    at_hand: usize,
     rows: Rows,
     writer: Writer,
     report: Report,
@@ -131,7 +129,6 @@ impl Stream<'_> {
             last_commit: Instant::now(),
             silent_since: Instant::now(),
             last_stock: Instant::now(),
-            at_hand: 0,
             rows: Rows::default(),
             writer: Writer::default(),
             report: Report::default(),
@@ -140,9 +137,9 @@ impl Stream<'_> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.interrupts.shutdown.is_cancelled() {
-            if self.take_what_is_at_hand(&mut state).await?.is_break() {
+            let ControlFlow::Continue(at_hand) = self.take_what_is_at_hand(&mut state).await? else {
                 return self.leave();
-            }
+            };
             if crash::is_armed(CrashPoint::RelayAfterFeedback) && std::mem::take(&mut state.unconfirmed) {
                 self.crash_after_feedback(state.published_end).await?;
             }
@@ -153,7 +150,7 @@ impl Stream<'_> {
                 continue;
             }
             let gathered = deadline
-                .filter(|_| state.at_hand < FEW_EVENTS)
+                .filter(|_| at_hand < FEW_EVENTS)
                 .map(|deadline| deadline.min(Instant::now() + GATHER));
             tokio::select! {
                 biased;
@@ -197,13 +194,17 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Handles events until none is ready or it is time to take stock, committing transactions that are full or old.
-    async fn take_what_is_at_hand(&mut self, state: &mut State) -> Result<Flow, RelayError> {
-        state.at_hand = 0;
+    /// Handles events until none is ready or it is time to take stock, committing transactions that are full or old;
+    /// how many events there were.
+    async fn take_what_is_at_hand(
+        &mut self,
+        state: &mut State,
+    ) -> Result<ControlFlow<(), usize>, RelayError> {
+        let mut at_hand = 0;
         while let Some(event) = self.client.recv().now_or_never() {
-            state.at_hand += 1;
+            at_hand += 1;
             if self.handle(state, event).await?.is_break() {
-                return Ok(Flow::Break(()));
+                return Ok(ControlFlow::Break(()));
             }
             state.silent_since = Instant::now();
             if self.sink.is_full() || self.sink.age().is_some_and(|age| age >= MAX_AGE) {
@@ -213,7 +214,7 @@ impl Stream<'_> {
                 }
             }
         }
-        Ok(Flow::Continue(()))
+        Ok(ControlFlow::Continue(at_hand))
     }
 
     async fn handle(
