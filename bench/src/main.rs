@@ -38,6 +38,9 @@ struct Args {
     /// Only this scenario; may be given several times.
     #[arg(long = "scenario", value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(scenarios::NAMES))]
     scenarios: Vec<String>,
+    /// Only contenders whose names have this in them; ratios need those that they are compared with.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
     /// Rows of a run; 500,000, or 50,000 with --quick.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1000..=1_000_000))]
     rows: Option<u64>,
@@ -83,7 +86,7 @@ async fn bench(args: Args) -> Result<()> {
     let machine = machine::describe();
     let began = Instant::now();
     let runs = args.runs.unwrap_or(if args.quick { 1 } else { 3 });
-    let world = World::start(rows, runs, args.quick).await?;
+    let world = World::start(rows, runs, args.quick, args.only).await?;
     say(&format!("the servers are up and have {rows} rows after {:.0} s", began.elapsed().as_secs_f64()));
     let names: Vec<&str> = match &args.scenarios[..] {
         [] => scenarios::NAMES.to_vec(),
@@ -137,8 +140,8 @@ fn write(
         }
     }
     text += &format!(
-        "Median (least–greatest) of {} runs, unless a scenario says otherwise, after a warm-up, all contenders in \
-         turns. A ratio is that of the medians, with the worst and the best that the runs allow.\n\n",
+        "Median (least–greatest) of {} runs, unless a scenario says otherwise, after a warm-up with a tenth of the rows, \
+         all contenders in turns. A ratio is that of the medians, with the worst and the best that the runs allow.\n\n",
         world.runs
     );
     for (what, value) in machine {

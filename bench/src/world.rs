@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub(crate) warms_up: bool,
     /// Whether it is to be over soon.
     pub(crate) quick: bool,
+    /// What the names of those who run have in them.
+    pub(crate) only: String,
     /// Files with rows, as COPY takes them, in transactions.
     chunks: Vec<PathBuf>,
     /// The row that they refer to.
@@ -54,7 +56,7 @@ pub(crate) struct World {
 
 impl World {
     /// Starts the servers, and makes the rows with the fetcher and the simulated API.
-    pub(crate) async fn start(rows: u64, runs: u32, quick: bool) -> Result<Self> {
+    pub(crate) async fn start(rows: u64, runs: u32, quick: bool, only: String) -> Result<Self> {
         let mut config = StackConfig::on_free_ports(pipeline_tests::fresh_root("bench"))?;
         config.progress = Progress::lines();
         config.short_lived = false;
@@ -69,6 +71,7 @@ impl World {
             runs,
             warms_up: !quick,
             quick,
+            only,
             chunks: Vec::new(),
             parent,
             streamed: OnceCell::new(),
@@ -77,6 +80,14 @@ impl World {
         world.export(&env, &folder).await?;
         world.discard(env).await?;
         Ok(world)
+    }
+
+    /// The same servers with a tenth of the rows, for what only warms up.
+    pub(crate) fn with_few_rows(&self) -> Self {
+        let chunks = self.chunks[..self.chunks.len().div_ceil(10)].to_vec();
+        let rows = self.rows.min((chunks.len() * TRANSACTION_ROWS) as u64);
+        let (only, parent) = (self.only.clone(), self.parent.clone());
+        Self { rows, only, chunks, parent, streamed: OnceCell::new(), ..*self }
     }
 
     /// A folder below the stack's root.
@@ -157,10 +168,10 @@ impl World {
     pub(crate) async fn stage(&self, env: &TestEnv, count: usize) -> Result<Vec<(i64, String)>> {
         let mut db = self.connect(env).await?;
         let columns = self.staging_table(&mut db, count).await?;
-        // A function, so that the columns are named once.
+        // A function, so that the columns are named once; in plpgsql, which keeps the plan.
         let insert = format!(
-            "CREATE FUNCTION insert_staged(bigint) RETURNS void LANGUAGE sql AS \
-             'INSERT INTO users ({columns}) SELECT {columns} FROM staged WHERE number = $1'"
+            "CREATE FUNCTION insert_staged(bigint) RETURNS void LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO users ({columns}) SELECT {columns} FROM staged WHERE number = $1; END'"
         );
         sqlx::query(sqlx::AssertSqlSafe(insert)).execute(&mut db).await?;
         self.settle(&mut db).await?;

@@ -7,7 +7,6 @@ use std::time::Instant;
 use pipeline_tests::TestEnv;
 use randomuser_sim::{SimConfig, Simulator};
 use tokio::process::Command;
-use tokio::sync::OnceCell;
 
 use super::Scenario;
 use crate::Result;
@@ -19,10 +18,7 @@ use crate::world::{self, PAGE, SEED, World};
 
 /// The scenario.
 #[derive(Default)]
-pub(super) struct Fetch {
-    /// Where the pages are that the static server has.
-    pages: OnceCell<PathBuf>,
-}
+pub(super) struct Fetch;
 
 /// Who fetches, from where.
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +101,7 @@ impl Scenario for Fetch {
         let sim = Simulator::bind(SimConfig::default()).await?;
         let pages = match source {
             Source::Simulator => None,
-            Source::Static => Some(StaticPages::serve(self.pages(world, &sim).await?).await?),
+            Source::Static => Some(StaticPages::serve(pages(world, &sim).await?).await?),
         };
         let url = pages.as_ref().map_or_else(|| sim.url(), |pages| pages.url().to_owned());
         let mut env = Box::pin(TestEnv::on(world.stack, "fetch")).await;
@@ -145,14 +141,11 @@ impl Scenario for Fetch {
     }
 }
 
-impl Fetch {
-    /// The folder with the pages, which are made once.
-    async fn pages(&self, world: &World, sim: &Simulator) -> Result<PathBuf> {
-        let render = async || {
-            let folder = world.folder("pages")?;
-            static_pages::render(&sim.url(), world.rows, &folder).await?;
-            Ok::<_, crate::Error>(folder)
-        };
-        self.pages.get_or_try_init(render).await.cloned()
+/// The folder with all rows as pages for the static server, which are made once.
+async fn pages(world: &World, sim: &Simulator) -> Result<PathBuf> {
+    let folder = world.folder(&format!("pages/{}", world.rows))?;
+    if folder.read_dir()?.next().is_none() {
+        static_pages::render(&sim.url(), world.rows, &folder).await?;
     }
+    Ok(folder)
 }

@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use kafka::KafkaConfig;
 use kafka::context::Throttle;
 use kafka::sequence::{self, Verdict, Watch};
+use kafka::{KafkaConfig, rebalance};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -40,6 +40,8 @@ const QUEUE_PATIENCE: Duration = Duration::from_millis(500);
 /// Records, of all partitions, between the first that has not ended and the newest one: about 10 MB of what is known
 /// of each. Reading pauses at that many.
 const MAX_UNFINISHED: usize = 100_000;
+/// The partitions of a killed process are taken over after this.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last commit may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -120,6 +122,8 @@ impl Poller {
     }
 
     fn consumer(&self) -> Result<GroupConsumer, KafkaError> {
+        let heartbeat = rebalance::heartbeat_ms(SESSION_TIMEOUT);
+        let session_timeout = SESSION_TIMEOUT.as_millis().to_string();
         let settings = [
             ("group.id", self.config.group.as_str()),
             ("isolation.level", "read_committed"),
@@ -128,8 +132,8 @@ impl Poller {
             ("auto.offset.reset", "earliest"),
             // A process that joins or leaves takes or frees its share only; the other partitions are written on.
             ("partition.assignment.strategy", "cooperative-sticky"),
-            // The partitions of a killed process are taken over after this.
-            ("session.timeout.ms", "10000"),
+            ("session.timeout.ms", &session_timeout),
+            ("heartbeat.interval.ms", &heartbeat),
             // Also how long an answer to a request to join is waited for, where the network has lost it.
             ("max.poll.interval.ms", "60000"),
             // Compressed, for each partition: what compresses well takes many times that in memory.

@@ -1,4 +1,6 @@
-//! What has to be done when partitions go.
+//! What groups need when partitions move.
+
+use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -12,6 +14,13 @@ pub fn forget_pause<C: ConsumerContext>(consumer: &BaseConsumer<C>, revoked: &To
     if let Err(error) = consumer.resume(revoked) {
         tracing::warn!(%error, "partitions that go could not be resumed");
     }
+}
+
+/// `heartbeat.interval.ms` of a group's member. By its heartbeats a member learns that the group rebalances, and
+/// partitions that one has given up are nobody's until the others know: 3 s by librdkafka's default.
+#[must_use]
+pub fn heartbeat_ms(session_timeout: Duration) -> String {
+    (session_timeout / 3).min(Duration::from_millis(500)).as_millis().to_string()
 }
 
 #[cfg(test)]

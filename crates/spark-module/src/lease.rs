@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kafka::LoggedContext;
+use kafka::{LoggedContext, rebalance};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -55,8 +55,7 @@ impl Lease {
     pub(crate) fn new(settings: &Settings, role: &str) -> Result<Self, SparkError> {
         let config = &settings.processor;
         let session = config.session_timeout.as_millis().to_string();
-        // Others that join wait for a heartbeat of each member.
-        let heartbeat = (config.session_timeout / 3).min(Duration::from_millis(500)).as_millis().to_string();
+        let heartbeat = rebalance::heartbeat_ms(config.session_timeout);
         let poll = config.session_timeout.max(Duration::from_secs(60)).as_millis().to_string();
         let client = settings.kafka.client(
             &format!("{}-spark-{role}-{}-{}", config.group, host(), std::process::id()),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kafka::LoggedContext;
+use kafka::{LoggedContext, rebalance};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
@@ -29,6 +29,7 @@ pub(crate) type GroupConsumer = BaseConsumer<Events>;
 pub(crate) fn connect(settings: &Settings, worker: usize) -> KafkaResult<GroupConsumer> {
     let config = &settings.processor;
     let session_timeout = config.session_timeout.as_millis().to_string();
+    let heartbeat = rebalance::heartbeat_ms(config.session_timeout);
     // Also how long an answer to a request to join is waited for, where the network has lost it. Twice what a
     // transaction may take, and never below the session's.
     let poll_interval = config.session_timeout.max(POLL_INTERVAL).as_millis().to_string();
@@ -37,6 +38,7 @@ pub(crate) fn connect(settings: &Settings, worker: usize) -> KafkaResult<GroupCo
         &[
             ("group.id", &config.group),
             ("session.timeout.ms", &session_timeout),
+            ("heartbeat.interval.ms", &heartbeat),
             ("max.poll.interval.ms", &poll_interval),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
@@ -117,8 +119,8 @@ impl ClientContext for Events {
 }
 
 impl ConsumerContext for Events {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, event: &Rebalance<'_>) {
+        match event {
             Rebalance::Assign(list) => {
                 let partitions = partitions(list);
                 tracing::info!(worker = self.worker, ?partitions, "partitions assigned");
@@ -130,7 +132,7 @@ impl ConsumerContext for Events {
             Rebalance::Revoke(list) => {
                 let partitions = partitions(list);
                 tracing::info!(worker = self.worker, ?partitions, "partitions revoked");
-                kafka::rebalance::forget_pause(consumer, list);
+                rebalance::forget_pause(consumer, list);
                 self.note(|news| {
                     news.assigned.retain(|partition| !partitions.contains(partition));
                     news.revoked.extend(partitions);

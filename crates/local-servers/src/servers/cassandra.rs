@@ -127,7 +127,8 @@ fn settings(config: &StackConfig, folder: &Path) -> String {
     // In group mode a write holds its thread until the next sync: threads and window bound the writes a second.
     let sync = match config.commit_log_sync {
         CommitLogSync::Periodic => {
-            "commitlog_sync: periodic\ncommitlog_sync_period: 1000ms\nconcurrent_writes: 16\n"
+            "commitlog_sync: periodic\ncommitlog_sync_period: 1000ms\nconcurrent_writes: 16\n\
+             native_transport_max_threads: 4\n"
         }
         CommitLogSync::Group => {
             "commitlog_sync: group\ncommitlog_sync_group_window: 5ms\nconcurrent_writes: 256\n"
