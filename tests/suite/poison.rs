@@ -1,5 +1,7 @@
 //! Poison that no dead letter can carry whole, and ids that no registry gives: neither blocks a partition.
 
+use std::time::Duration;
+
 use events::wire;
 use pipeline_tests::wait::SOON;
 use pipeline_tests::{Record, Service, TestEnv, wait};
@@ -81,6 +83,37 @@ async fn a_dead_letter_that_its_topic_refuses_is_written_by_the_sink_without_its
     assert_kept(&env, env.processed_topic(), &SIZES).await;
     sink.ready().await;
     was_one_session(&sink);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processed_record_that_its_topic_does_not_take_is_a_dead_letter() {
+    let env = TestEnv::new("processed_too_large").await;
+    let mut users = Users::new(&env).await;
+    let dead = format!("{}.dlq", env.raw_topic());
+    // Of letters in no order, which do not compress.
+    let mut random = StdRng::seed_from_u64(7);
+    let mut one_too_large = async |expected: usize| {
+        users.last_name = (0..30_000).map(|_| random.random_range('a'..='z')).collect();
+        users.produce(&env, &ids(1), 1);
+        users.last_name = "Dahl".to_owned();
+        users.produce(&env, &ids(20), 20);
+        until_arrived(&env, 20 * expected).await;
+        wait::until_equal("dead letters", SOON, expected, async || env.records(&dead).await.len()).await;
+        let letters: Vec<Record> = env.records(&dead).await;
+        assert!(letters.iter().all(|letter| letter.headers["dlq.error.kind"] == "too_large"), "{letters:?}");
+    };
+    let altered_meanwhile = env.start("stream-processor").await;
+    altered_meanwhile.ready().await;
+    shrink(&env, env.processed_topic()).await;
+    // The brokers alter it when ZooKeeper has told them.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    one_too_large(1).await;
+    was_one_session(&altered_meanwhile);
+    altered_meanwhile.stop().await;
+    let altered_before = env.start("stream-processor").await;
+    one_too_large(2).await;
+    let log = altered_before.log();
+    assert!(log.contains("max.message.bytes") && !log.contains("transaction aborted"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

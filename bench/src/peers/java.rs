@@ -72,6 +72,8 @@ pub(crate) async fn command(
         }
     }
     let mut command = vec![java.display().to_string(), format!("-Xmx{heap}"), "-XX:+UseG1GC".to_owned()];
+    // Where what it leaves behind when it is killed goes with everything else.
+    command.push(format!("-Djava.io.tmpdir={}", folder.display()));
     command.push(format!("-Dlog4j.configuration=file://{}", log4j.display()));
     command.extend(["-cp".to_owned(), format!("{}:{class_path}", folder.display()), class.to_owned()]);
     command.extend(args);

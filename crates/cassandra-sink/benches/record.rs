@@ -7,7 +7,6 @@ mod common;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use cassandra_sink::avro::Layout;
 use cassandra_sink::config::TableConfig;
 use cassandra_sink::convert::Nulls;
 use cassandra_sink::mapping::{Binding, Mapping};
@@ -15,6 +14,7 @@ use cassandra_sink::table::Table;
 use divan::Bencher;
 use domain::pii::PiiPolicy;
 use domain::transform;
+use events::avro::Layout;
 use events::{schemas, wire};
 use scylla::cluster::metadata::ColumnType;
 use scylla::cluster::metadata::NativeType::{BigInt, Double, Int, Text, Timestamp, Uuid};

@@ -3,11 +3,10 @@
 //! Which pairs of types convert is decided once per schema and table ([`Conversion::between`]); only what a type
 //! cannot promise, such as that a text is a UUID, is checked per value.
 
+use events::avro::{Cell, FieldType};
 use scylla::cluster::metadata::{ColumnType, NativeType};
 use scylla::serialize::writers::CellWriter;
 use uuid::Uuid;
-
-use crate::avro::{Cell, FieldType};
 
 /// How the values of a field become those of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

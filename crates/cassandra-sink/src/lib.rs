@@ -6,7 +6,6 @@
 //! What never can be written goes to the dead-letter topic ([`dead_letters`]).
 
 pub mod availability;
-pub mod avro;
 pub mod cluster;
 pub mod config;
 pub mod consumer;

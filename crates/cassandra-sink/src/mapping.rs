@@ -3,9 +3,9 @@
 //! A column takes the field of its own name, or the one that the configuration names. Columns without either are left
 //! alone, except those of the primary key. Pure, made once per schema and table.
 
+use events::avro::{Field, FieldType, Layout};
 use events::meta;
 
-use crate::avro::{Field, FieldType, Layout};
 use crate::config::TableConfig;
 use crate::convert::{Conversion, cql_name};
 use crate::table::Table;

@@ -2,10 +2,10 @@
 
 use std::str::FromStr as _;
 
+use events::avro::{Cell, Layout, Row};
 use events::meta::Op;
 use scylla::statement::prepared::PreparedStatement;
 
-use crate::avro::{Cell, Layout, Row};
 use crate::convert::Nulls;
 use crate::mapping::{Binding, Metadata};
 use crate::poison::{Kind, Poison};

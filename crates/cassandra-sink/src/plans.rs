@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use events::avro::Layout;
 use events::{Registry, RegistryError};
 use service::health::Component;
 
-use crate::avro::Layout;
 use crate::cluster::{Cluster, Stop, backoff};
 use crate::config::TableConfig;
 use crate::mapping::{Mapping, Metadata};

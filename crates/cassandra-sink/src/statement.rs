@@ -1,12 +1,12 @@
 //! Prepared statements of one table, and binding a row to them without values in between.
 
+use events::avro::Cell;
 use scylla::errors::PrepareError;
 use scylla::serialize::SerializationError;
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
 use scylla::statement::prepared::PreparedStatement;
 
-use crate::avro::Cell;
 use crate::cluster::Cluster;
 use crate::convert::{Conversion, ConversionError, Nulls};
 use crate::mapping::{Binding, Mapping};

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, Datelike, Utc};
-use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
 /// A user after the transform; fields in the order of the schema `users.processed`, which documents them. Times are
@@ -90,19 +89,22 @@ impl Month {
         ]))
     }
 
-    fn as_str(&self) -> Result<&str, std::str::Utf8Error> {
-        std::str::from_utf8(&self.0)
+    /// `YYYY-MM`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Digits and a hyphen.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Debug for Month {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str().map_err(|_| fmt::Error)?)
+        formatter.write_str(self.as_str())
     }
 }
 
 impl Serialize for Month {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str().map_err(S::Error::custom)?)
+        serializer.serialize_str(self.as_str())
     }
 }

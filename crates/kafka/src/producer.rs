@@ -88,6 +88,8 @@ impl TransactionalProducer {
             ("linger.ms", "1"),
             ("batch.size", "262144"),
             ("queue.buffering.max.kbytes", "16384"),
+            // What was delivered is not looked at, and costs a call for each record.
+            ("delivery.report.only.error", "true"),
         ];
         all.extend_from_slice(settings);
         let producer = kafka

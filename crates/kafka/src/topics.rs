@@ -1,7 +1,9 @@
-//! Waiting until the brokers and the topics are there.
+//! Waiting until the brokers and the topics are there, and what a topic takes.
 
 use std::time::Duration;
 
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use service::health::Component;
@@ -68,6 +70,18 @@ fn count(client: &BaseConsumer<LoggedContext>, servers: &str, topic: &str) -> Re
         Some(partitions) if partitions > 0 => Ok(partitions),
         _ => Err(TopicError::Missing(topic.to_owned())),
     }
+}
+
+/// `max.message.bytes` of a topic: the largest batch of records, compressed, that its brokers take. `None` if they do
+/// not tell. Blocks 5 s at the most.
+#[must_use]
+pub fn max_message_bytes(kafka: &KafkaConfig, topic: &str) -> Option<usize> {
+    let client = kafka.client("pipeline-topics", &[]);
+    let admin: AdminClient<LoggedContext> = client.create_with_context(LoggedContext::default()).ok()?;
+    let options = AdminOptions::new().request_timeout(Some(METADATA_TIMEOUT));
+    let answer = block_on(admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options));
+    let described = answer.ok()?.into_iter().next()?.ok()?;
+    described.get("max.message.bytes")?.value.as_deref()?.parse().ok()
 }
 
 fn unreachable_brokers(servers: &str, error: &dyn std::fmt::Display) -> TopicError {

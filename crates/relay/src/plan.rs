@@ -1,11 +1,12 @@
 //! From a row of `pgoutput` or `COPY` straight to a record's bytes: made once a schema version, run once a row.
 
+use events::avro::{put_long, put_str};
 use events::meta::Op;
 use events::wire;
 
 use crate::pgoutput::{Cell, Row};
 use crate::table::{Table, TableName};
-use crate::value::{ColumnType, ValueError, put_long, put_str};
+use crate::value::{ColumnType, ValueError};
 
 /// How to write the records of one table under one schema.
 #[derive(Debug, Clone)]

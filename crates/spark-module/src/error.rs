@@ -9,7 +9,6 @@ use rdkafka::error::KafkaError;
 use service::config::ConfigError;
 use service::error_chain;
 use stream_processor::SessionError;
-use stream_processor::engine::BadTargetSchema;
 
 /// Why it can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +43,6 @@ pub(crate) enum SparkError {
     Positions { topic: String, source: KafkaError },
     #[error(transparent)]
     Session(#[from] SessionError),
-    #[error(transparent)]
-    Target(#[from] BadTargetSchema),
     #[error(transparent)]
     Processor(#[from] stream_processor::ProcessorError),
     #[error("{reason}, for {} s now", within.as_secs())]

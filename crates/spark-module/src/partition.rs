@@ -18,7 +18,6 @@ use stream_processor::SessionError;
 use stream_processor::batch::offsets;
 use stream_processor::continuity::Continuity;
 use stream_processor::tally::{Outcomes, latencies};
-use stream_processor::write::Writer;
 
 use crate::error::SparkError;
 use crate::plan::transactional_id;
@@ -130,7 +129,8 @@ impl Partition {
     fn take(&self) -> Result<Hold, SparkError> {
         let Session { settings, lease, .. } = &*self.session;
         let epoch = lease.wait()?;
-        let producer = Writer::producer(settings, &transactional_id(settings, self.id))?;
+        let producer =
+            self.session.writing().writer.producer(settings, &transactional_id(settings, self.id))?;
         producer.connect()?;
         producer.init()?;
         let topic = &settings.processor.source_topic;

@@ -63,7 +63,8 @@ impl Session {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let registry = Registry::new(&settings.registry)?;
         let throttle = Arc::<Throttle>::default();
-        let writer = Writer::new(&settings, plan.target_partitions, plan.target_id, throttle)?;
+        let mut writer = Writer::new(&settings, plan.target_partitions, plan.target_id, throttle);
+        writer.look_at_target(&settings);
         Ok(Self {
             plan: plan.clone(),
             lease: Lease::new(&settings, "worker")?,

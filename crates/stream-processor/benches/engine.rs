@@ -9,7 +9,7 @@ use std::hint::black_box;
 use divan::Bencher;
 use domain::pii::PiiPolicy;
 use domain::profile::Profile;
-use events::{schemas, wire};
+use events::wire;
 use serde_json::json;
 use stream_processor::engine::Engine;
 
@@ -55,7 +55,7 @@ fn process_record(bencher: Bencher<'_, '_>) {
     }
     let schema = RAW.parse().unwrap();
     let records: Vec<_> = common::profiles().iter().map(|profile| record(profile, &schema)).collect();
-    let mut engine = Engine::new(schemas::USERS_PROCESSED, 2, PiiPolicy::keep_all(), 1_000_000).unwrap();
+    let mut engine = Engine::new(2, PiiPolicy::keep_all(), 1_000_000);
     engine.learn(RAW_ID, RAW);
     let mut next = common::endless(&records);
     bencher.bench_local(|| hot_path(&mut engine, next()));

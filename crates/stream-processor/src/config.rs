@@ -49,7 +49,7 @@ pub struct ProcessorConfig {
     pub max_batch_records: usize,
     /// Keys and values read for one transaction at the most.
     pub max_batch_bytes: usize,
-    /// Size of a record that is written; below the `max.message.bytes` of the topics.
+    /// Size of a record that is written; larger ones are dead letters. A topic whose `max.message.bytes` is less wins.
     pub max_record_bytes: usize,
     /// Key of the PII rule `hmac`, of 16 bytes or more; only from the environment.
     pub hmac_key: Option<SecretString>,

@@ -4,19 +4,18 @@
 //! the [`Outcome`] says. So every engine that runs this code gives the same bytes for the same record.
 
 mod kind;
+mod processed;
+mod raw;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::io::Read as _;
 
 use domain::pii::PiiPolicy;
-use domain::{ProcessedUser, RawUser, transform};
+use domain::transform;
 use events::wire;
-use serde::Deserialize as _;
-use serde_avro_fast::Schema;
-use serde_avro_fast::de::DeserializerState;
-use serde_avro_fast::ser::SerializerConfig;
+
+use raw::{Reader, Unfit};
 
 pub use kind::Kind;
 
@@ -45,27 +44,24 @@ pub struct DeadLetter {
 #[error("schema {0} has not been learnt")]
 pub struct UnknownSchema(pub u32);
 
-/// The target's schema can't be used.
-#[derive(Debug, thiserror::Error)]
-#[error("the schema of the processed records is not one")]
-pub struct BadTargetSchema(#[source] Box<dyn std::error::Error + Send + Sync>);
-
 /// Registries give ids of Java's int; what is above it is not asked for, nor remembered.
 const MAX_ID: u32 = i32::MAX.unsigned_abs();
 
-/// How records of one schema id are read.
-enum Reader {
-    Schema(Box<Schema>),
-    /// The registry answered that there is none.
+/// What is known of a schema id.
+enum Known {
+    /// How its records are read.
+    Schema(Box<Reader>),
+    /// The registry answered that there is no such schema.
     Missing,
     /// The registry's answer is no schema.
     Unusable(String),
+    /// The schema is not that of a user.
+    NoUser(String),
 }
 
-/// Decoders by schema id, the policy and the encoder. Not shared: each worker has its own.
+/// Readers by schema id, the policy and the last value that was written. Not shared: each worker has its own.
 pub struct Engine {
-    readers: HashMap<u32, Reader>,
-    target: Box<Schema>,
+    readers: HashMap<u32, Known>,
     header: [u8; wire::HEADER_LEN],
     policy: PiiPolicy,
     max_value_bytes: usize,
@@ -73,44 +69,42 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// `target` is the schema of the values that are written, `target_id` its id in the registry. A value of more than
-    /// `max_value_bytes` becomes a dead letter.
-    ///
-    /// # Errors
-    /// `target` is not an Avro schema.
-    pub fn new(
-        target: &str,
-        target_id: u32,
-        policy: PiiPolicy,
-        max_value_bytes: usize,
-    ) -> Result<Self, BadTargetSchema> {
-        Ok(Self {
+    /// `target_id` is the id of the schema `users.processed` in the registry. A value of more than `max_value_bytes`
+    /// becomes a dead letter.
+    #[must_use]
+    pub fn new(target_id: u32, policy: PiiPolicy, max_value_bytes: usize) -> Self {
+        Self {
             readers: HashMap::new(),
-            target: Box::new(target.parse().map_err(|error| BadTargetSchema(Box::new(error)))?),
             header: wire::header(target_id),
             policy,
             max_value_bytes,
             buffer: Vec::with_capacity(1024),
-        })
+        }
+    }
+
+    /// A value of more bytes becomes a dead letter from now on.
+    pub fn limit(&mut self, max_value_bytes: usize) {
+        self.max_value_bytes = max_value_bytes;
     }
 
     /// Tells the schema that an id stands for; what is not a schema makes its records dead letters.
     pub fn learn(&mut self, id: u32, schema: &str) {
-        let reader = match schema.parse() {
-            Ok(schema) => Reader::Schema(Box::new(schema)),
-            Err(error) => Reader::Unusable(error.to_string()),
+        let known = match Reader::of(schema) {
+            Ok(reader) => Known::Schema(Box::new(reader)),
+            Err(Unfit::NoSchema(error)) => Known::Unusable(error.to_string()),
+            Err(Unfit::NoUser(why)) => Known::NoUser(why),
         };
-        self.readers.insert(id, reader);
+        self.readers.insert(id, known);
     }
 
     /// Tells that there is no schema with this id: its records are dead letters.
     pub fn learn_missing(&mut self, id: u32) {
-        self.readers.insert(id, Reader::Missing);
+        self.readers.insert(id, Known::Missing);
     }
 
     /// Forgets which ids do not exist. To be called now and then: garbage has any id, and one may come to exist.
     pub fn forget_missing(&mut self) {
-        self.readers.retain(|_, reader| !matches!(reader, Reader::Missing));
+        self.readers.retain(|_, known| !matches!(known, Known::Missing));
     }
 
     /// The id of the schema that this value needs and that has not been learnt.
@@ -140,20 +134,21 @@ impl Engine {
             Err(error) => return Ok(dead(Kind::NotAvro, error.to_string())),
         };
         let unknown = || dead(Kind::UnknownSchema, format!("the registry knows no schema {id}"));
-        let schema = match self.readers.get(&id) {
-            Some(Reader::Schema(schema)) => schema,
-            Some(Reader::Missing) => return Ok(unknown()),
+        let no_user =
+            |why: &str| dead(Kind::Undecodable, format!("the value is not a user of schema {id}: {why}"));
+        let reader = match self.readers.get(&id) {
+            Some(Known::Schema(reader)) => reader,
+            Some(Known::Missing) => return Ok(unknown()),
             None if id > MAX_ID => return Ok(unknown()),
-            Some(Reader::Unusable(why)) => {
+            Some(Known::Unusable(why)) => {
                 return Ok(dead(Kind::UnusableSchema, format!("schema {id} can't be used: {why}")));
             }
+            Some(Known::NoUser(why)) => return Ok(no_user(why)),
             None => return Err(UnknownSchema(id)),
         };
-        let raw = match decode(datum, schema) {
+        let raw = match reader.read(datum) {
             Ok(raw) => raw,
-            Err(why) => {
-                return Ok(dead(Kind::Undecodable, format!("the value is not a user of schema {id}: {why}")));
-            }
+            Err(why) => return Ok(no_user(&why)),
         };
         if raw.id.as_bytes() != key {
             return Ok(dead(Kind::KeyMismatch, "the key is not the id of the value"));
@@ -164,9 +159,7 @@ impl Engine {
         };
         self.buffer.clear();
         self.buffer.extend_from_slice(&self.header);
-        if let Err(why) = encode(&processed, &self.target, &mut self.buffer) {
-            return Ok(dead(Kind::Unencodable, why));
-        }
+        processed::put(&processed, &mut self.buffer);
         if self.buffer.len() > self.max_value_bytes {
             let (len, limit) = (self.buffer.len(), self.max_value_bytes);
             return Ok(dead(
@@ -186,20 +179,4 @@ impl std::fmt::Debug for Engine {
 
 fn dead(kind: Kind, message: impl Into<String>) -> Outcome<'static> {
     Outcome::DeadLetter(DeadLetter { kind, message: message.into() })
-}
-
-/// Avro has no end mark, so bytes that are left over tell that the value was written with another schema.
-fn decode<'a>(datum: &'a [u8], schema: &Schema) -> Result<RawUser<'a>, String> {
-    let mut state = DeserializerState::from_slice(datum, schema);
-    let raw = RawUser::deserialize(state.deserializer()).map_err(|error| error.to_string())?;
-    match state.into_reader().read(&mut [0]) {
-        Ok(0) => Ok(raw),
-        _ => Err("bytes are left over".to_owned()),
-    }
-}
-
-fn encode(user: &ProcessedUser<'_>, schema: &Schema, buffer: &mut Vec<u8>) -> Result<(), String> {
-    // Costs nothing here: its buffers are for fields that come in another order than the schema's.
-    let mut config = SerializerConfig::new(schema);
-    serde_avro_fast::to_datum(user, buffer, &mut config).map(drop).map_err(|error| error.to_string())
 }

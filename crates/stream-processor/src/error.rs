@@ -3,7 +3,7 @@
 use kafka::{Remedy, TransactionError};
 use rdkafka::error::KafkaError;
 
-use crate::engine::{BadTargetSchema, UnknownSchema};
+use crate::engine::UnknownSchema;
 
 /// Why a worker can't go on with its consumer and producer.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,4 @@ pub enum ProcessorError {
         /// The registry's answer.
         source: Box<events::RegistryError>,
     },
-    /// The schema of the processed users is not one.
-    #[error(transparent)]
-    Target(#[from] BadTargetSchema),
 }

@@ -67,9 +67,9 @@ pub async fn start(settings: Settings, context: Context) -> Result<(), BoxError>
     };
 
     let dead_letters = Arc::<kafka::context::Throttle>::default();
-    let writers = (0..workers)
+    let writers: Vec<Writer> = (0..workers)
         .map(|_| Writer::new(&settings, target_partitions, target_id, Arc::clone(&dead_letters)))
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect();
     let shared = Arc::new(Shared {
         registry: client,
         tally: Tally::default(),

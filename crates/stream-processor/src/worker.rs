@@ -166,8 +166,10 @@ impl Worker {
         Ok(())
     }
 
-    fn producer(&self) -> Result<TransactionalProducer, SessionError> {
-        let producer = Writer::producer(&self.shared.settings, &self.transactional_id)?;
+    fn producer(&mut self) -> Result<TransactionalProducer, SessionError> {
+        // Each time: what the topic takes may be why the last one failed.
+        self.writer.look_at_target(&self.shared.settings);
+        let producer = self.writer.producer(&self.shared.settings, &self.transactional_id)?;
         producer.connect()?;
         producer.init()?;
         Ok(producer)

@@ -6,17 +6,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use events::{RegistryError, schemas};
+use events::RegistryError;
 use kafka::context::{Refused, Throttle};
 use kafka::dead_letter::Kept;
-use kafka::{TransactionalProducer, dead_letter, partitioner, sequence};
+use kafka::{TransactionalProducer, dead_letter, partitioner, sequence, topics};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Message, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
 use crate::config::Settings;
 use crate::continuity::Draft;
-use crate::engine::{BadTargetSchema, DeadLetter, Engine, Outcome, UnknownSchema};
+use crate::engine::{DeadLetter, Engine, Outcome, UnknownSchema};
 use crate::error::SessionError;
 use crate::tally::Outcomes;
 
@@ -25,6 +25,8 @@ const RECORD_OVERHEAD: usize = 1024;
 /// Of refused dead letters those with larger values are to blame, if there are any: brokers refuse the small ones that
 /// came in the same request as well.
 const LARGE: usize = 64 << 10;
+/// Bytes of one batch of a partition at the most, before it is compressed.
+const BATCH_BYTES: usize = 256 << 10;
 
 /// An engine and where its outcomes go. Not shared: each worker has its own.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Writer {
     target_topic: String,
     target_partitions: i32,
     dead_letter_topic: String,
+    /// The target topic's own limit of a batch, as far as it is known.
+    target_bytes: usize,
     /// Keeps dead letters from flooding the log.
     dead_letters: Arc<Throttle>,
     /// What is kept of records whose dead letters were refused, by partition and offset.
@@ -41,25 +45,41 @@ pub struct Writer {
 
 impl Writer {
     /// `target_partitions` is how many partitions the target topic has, `target_id` the id of its schema.
-    ///
-    /// # Errors
-    /// The schema of the processed users is not one.
+    #[must_use]
     pub fn new(
         settings: &Settings,
         target_partitions: i32,
         target_id: u32,
         dead_letters: Arc<Throttle>,
-    ) -> Result<Self, BadTargetSchema> {
+    ) -> Self {
         let config = &settings.processor;
         let largest = config.max_record_bytes - RECORD_OVERHEAD;
-        Ok(Self {
-            engine: Engine::new(schemas::USERS_PROCESSED, target_id, settings.policy.clone(), largest)?,
+        Self {
+            engine: Engine::new(target_id, settings.policy.clone(), largest),
             target_topic: config.target_topic.clone(),
             target_partitions,
             dead_letter_topic: config.dead_letter_topic.clone(),
+            target_bytes: usize::MAX,
             dead_letters,
             kept: HashMap::new(),
-        })
+        }
+    }
+
+    /// Looks what the target topic takes, and makes dead letters of what is larger: the brokers would refuse it, and its
+    /// transaction with it, each time. Blocks 5 s at the most.
+    pub fn look_at_target(&mut self, settings: &Settings) {
+        let (topic, largest) = (&self.target_topic, settings.processor.max_record_bytes);
+        let Some(limit) = topics::max_message_bytes(&settings.kafka, topic) else { return };
+        if limit < largest && limit != self.target_bytes {
+            tracing::warn!(
+                topic,
+                limit,
+                "max.message.bytes of the topic is below stream_processor.max_record_bytes, {largest}: larger records \
+                 become dead letters"
+            );
+        }
+        self.target_bytes = limit;
+        self.engine.limit(limit.min(largest).saturating_sub(RECORD_OVERHEAD));
     }
 
     /// Keeps less of the records whose dead letters their topic has refused.
@@ -80,14 +100,16 @@ impl Writer {
         }
     }
 
-    /// The producer that this writes with, which takes dead letters of any size. Not initialised yet.
+    /// A producer that this can write with, which takes dead letters of any size. Not initialised yet.
     ///
     /// # Errors
     /// librdkafka does not take the settings.
-    pub fn producer(settings: &Settings, id: &str) -> Result<TransactionalProducer, SessionError> {
+    pub fn producer(&self, settings: &Settings, id: &str) -> Result<TransactionalProducer, SessionError> {
         let largest = dead_letter::MAX_MESSAGE_BYTES.to_string();
+        let batch = BATCH_BYTES.min(self.target_bytes).to_string();
+        let sizes = [("message.max.bytes", &*largest), ("batch.size", &*batch)];
         let timeout = settings.processor.transaction_timeout;
-        Ok(TransactionalProducer::new(&settings.kafka, id, timeout, &[("message.max.bytes", &largest)])?)
+        Ok(TransactionalProducer::new(&settings.kafka, id, timeout, &sizes)?)
     }
 
     /// As of [`Engine::needs`].

@@ -114,15 +114,21 @@ fn environment(config: &StackConfig) -> Result<Vec<(String, OsString)>> {
     let python = config.cache.folder(&SPARK)?.join("bin/python");
     let java = artifacts::java()?;
     let java = fs::canonicalize(&java).map_err(Error::file("find", &java))?;
+    let scratch = scratch(config);
     let mut all: Vec<(String, OsString)> = vec![
         ("SPARK_HOME".to_owned(), home(&config.cache)?.into()),
         ("SPARK_LOCAL_IP".to_owned(), "127.0.0.1".into()),
-        ("SPARK_LOCAL_DIRS".to_owned(), folder(config).join("scratch").into()),
+        ("SPARK_LOCAL_DIRS".to_owned(), scratch.clone().into()),
+        ("TMPDIR".to_owned(), scratch.clone().into()),
         ("SPARK_DAEMON_MEMORY".to_owned(), "256m".into()),
         // What executors leave behind, of jobs that have ended.
         (
             "SPARK_DAEMON_JAVA_OPTS".to_owned(),
-            "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dspark.worker.cleanup.enabled=true".into(),
+            format!(
+                "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dspark.worker.cleanup.enabled=true {}",
+                java_tmpdir(config)
+            )
+            .into(),
         ),
         ("PYSPARK_PYTHON".to_owned(), python.clone().into()),
         ("PYSPARK_DRIVER_PYTHON".to_owned(), python.into()),
@@ -138,7 +144,7 @@ fn environment(config: &StackConfig) -> Result<Vec<(String, OsString)>> {
 pub fn install(config: &StackConfig, module: &Path) -> Result<()> {
     let modules = modules(config);
     create_folder(&modules)?;
-    create_folder(&folder(config).join("scratch"))?;
+    create_folder(&scratch(config))?;
     // Beside the old one and then in its place: a process that has it open keeps it whole.
     let (next, place) = (modules.join("next"), modules.join(MODULE));
     fs::copy(module, &next).map_err(Error::file("copy the module", module))?;
@@ -147,6 +153,16 @@ pub fn install(config: &StackConfig, module: &Path) -> Result<()> {
 
 fn folder(config: &StackConfig) -> PathBuf {
     config.data(Server::Spark.name())
+}
+
+/// For temporary files, which a killed process leaves behind.
+fn scratch(config: &StackConfig) -> PathBuf {
+    folder(config).join("scratch")
+}
+
+/// What makes a Java program use it; quoted, as Spark splits options at blanks.
+fn java_tmpdir(config: &StackConfig) -> String {
+    format!("\"-Djava.io.tmpdir={}\"", scratch(config).display())
 }
 
 fn modules(config: &StackConfig) -> PathBuf {
@@ -188,9 +204,12 @@ pub fn job(config: &StackConfig, job: &Job<'_>) -> Result<ServiceSpec> {
         "--master".into(),
         job.master.map_or_else(|| master(config), str::to_owned).into(),
     ];
+    let temporary = java_tmpdir(config);
     let ours = [
         ("spark.driver.host", "127.0.0.1"),
         ("spark.driver.bindAddress", "127.0.0.1"),
+        ("spark.driver.extraJavaOptions", temporary.as_str()),
+        ("spark.executor.extraJavaOptions", temporary.as_str()),
         ("spark.driver.memory", "512m"),
         ("spark.executor.memory", "1g"),
     ];

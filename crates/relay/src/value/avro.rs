@@ -1,36 +1,8 @@
 //! Values into Avro's binary encoding (<https://avro.apache.org/docs/1.12.0/specification/#binary-encoding>).
 
+use events::avro::{put_bytes, put_long};
+
 use super::{ColumnType, datetime, numeric, text};
-
-/// Appends an `int` or `long`: zigzag, then seven bits a byte, least significant first.
-#[inline]
-pub fn put_long(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    while rest >= 0x80 {
-        out.push(low_bits(rest) | 0x80);
-        rest >>= 7;
-    }
-    out.push(low_bits(rest));
-}
-
-#[inline]
-fn low_bits(value: u64) -> u8 {
-    value.to_le_bytes()[0] & 0x7f
-}
-
-/// Appends `bytes`, or a `string` that is known to be UTF-8: the length, then the bytes.
-#[inline]
-pub fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    // A message is smaller than 1 GiB.
-    put_long(i64::try_from(bytes.len()).unwrap_or(i64::MAX), out);
-    out.extend_from_slice(bytes);
-}
-
-/// Appends a `string`.
-#[inline]
-pub fn put_str(text: &str, out: &mut Vec<u8>) {
-    put_bytes(text.as_bytes(), out);
-}
 
 /// `None`: the bytes are not a value of the type.
 pub(super) fn encode_binary(ty: ColumnType, bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {

@@ -8,8 +8,6 @@ pub mod datetime;
 mod numeric;
 mod text;
 
-pub use avro::{put_bytes, put_long, put_str};
-
 /// Types with a form of their own in Avro; see [`ColumnType::encode`] for which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ColumnType {

@@ -19,8 +19,6 @@ pub enum Kind {
     Undecodable,
     /// A rule of the transform is broken.
     Rejected(RejectKind),
-    /// The result does not fit the target's schema.
-    Unencodable,
     /// The result is larger than a record may be.
     TooLarge,
 }
@@ -37,7 +35,6 @@ impl Kind {
             Self::UnusableSchema => "unusable_schema",
             Self::Undecodable => "undecodable",
             Self::Rejected(reject) => reject.as_str(),
-            Self::Unencodable => "unencodable",
             Self::TooLarge => "too_large",
         }
     }

@@ -1,12 +1,14 @@
 //! The engine against apache-avro as an independent reader and writer.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use apache_avro::Schema as ReferenceSchema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
-use domain::RejectKind;
+use chrono::DateTime;
+use domain::{Before, Month, ProcessedUser, RejectKind};
 use proptest::prelude::*;
 
 use super::*;
@@ -45,8 +47,7 @@ const ID: &str = "213fc6a6-7f17-4bba-b2f7-22cfd225c0ca";
 const SECOND: i64 = 1_000_000;
 
 fn engine() -> Engine {
-    let mut engine =
-        Engine::new(events::schemas::USERS_PROCESSED, TARGET_ID, PiiPolicy::keep_all(), 10_000).unwrap();
+    let mut engine = Engine::new(TARGET_ID, PiiPolicy::keep_all(), 10_000);
     engine.learn(RAW_ID, RAW);
     engine
 }
@@ -139,6 +140,133 @@ fn what_it_writes_reads_as_the_schema_says() {
     let Value::Record(before) = &**before else { panic!("{before:?}") };
     assert_eq!(before[1], ("country".to_owned(), text("NO")));
     assert_eq!(before[3], ("registered_month".to_owned(), text("1970-01")));
+}
+
+#[test]
+fn every_field_is_written_where_the_schema_has_it() {
+    let text = |name: &'static str| Some(Cow::Borrowed(name));
+    let month = Month::of(DateTime::UNIX_EPOCH).unwrap();
+    let whole = ProcessedUser {
+        id: ID,
+        run_id: "run",
+        country: "DK",
+        registered_at: 1,
+        registered_month: month,
+        bucket: 10,
+        fetched_at: Some(2),
+        country_name: text("Denmark"),
+        gender: text("gender"),
+        title: text("title"),
+        first_name: text("first"),
+        last_name: text("last"),
+        full_name: Some("full".to_owned()),
+        date_of_birth: Some(-3),
+        age: Some(53),
+        age_band: Some("45-54"),
+        email: text("email"),
+        email_domain: Some("domain".to_owned()),
+        username: text("username"),
+        phone: text("phone"),
+        cell: text("cell"),
+        street: text("street"),
+        city: text("city"),
+        state: text("state"),
+        postcode: text("postcode"),
+        address: Some("address".to_owned()),
+        latitude: Some(-1.5),
+        longitude: Some(2.25),
+        timezone_offset: text("offset"),
+        timezone_description: text("description"),
+        document_name: text("document"),
+        document_value: text("value"),
+        picture_large: text("large"),
+        picture_medium: text("medium"),
+        picture_thumbnail: text("thumbnail"),
+        before: Some(Before {
+            run_id: "old",
+            country: "NO",
+            registered_at: -4,
+            registered_month: month,
+            bucket: 5,
+        }),
+        op: "u",
+        lsn: i64::MAX,
+        commit_ts: i64::MIN,
+    };
+    let bare = ProcessedUser {
+        fetched_at: None,
+        date_of_birth: None,
+        age: None,
+        age_band: None,
+        latitude: None,
+        longitude: None,
+        before: None,
+        full_name: None,
+        picture_thumbnail: None,
+        ..whole.clone()
+    };
+    let schema = ReferenceSchema::parse_str(events::schemas::USERS_PROCESSED).unwrap();
+    for user in [whole, bare] {
+        let mut datum = Vec::new();
+        processed::put(&user, &mut datum);
+        let mut rest = &datum[..];
+        let read = GenericDatumReader::builder(&schema).build().unwrap().read_value(&mut rest).unwrap();
+        assert!(rest.is_empty());
+        let read = serde_json::Value::try_from(read).unwrap();
+        assert_eq!(read, serde_json::to_value(&user).unwrap());
+    }
+}
+
+#[test]
+fn schemas_of_no_user_are_told_by_the_field() {
+    let mut engine = engine();
+    let mut why = |schema: &str| {
+        engine.learn(8, schema);
+        let value = [&wire::header(8)[..], &user(&[])[wire::HEADER_LEN..]].concat();
+        let Ok(Outcome::DeadLetter(letter)) = engine.process(Some(ID.as_bytes()), Some(&value)) else {
+            panic!()
+        };
+        assert_eq!(letter.kind, Kind::Undecodable);
+        letter.message
+    };
+    let other = |from: &str, to: &str| {
+        assert!(RAW.contains(from), "{from}");
+        RAW.replacen(from, to, 1)
+    };
+    for (schema, told) in [
+        (
+            other(r#""name": "nat", "type": "string""#, r#""name": "land", "type": "string""#),
+            "nat is missing",
+        ),
+        (
+            other(r#""name": "run_id", "type": "string"}"#, r#""name": "run_id", "type": "bytes"}"#),
+            "run_id is no string",
+        ),
+        (
+            other(
+                r#""name": "loyalty_points", "type": ["null", "long"]"#,
+                r#""name": "city", "type": ["null", "long"]"#,
+            ),
+            "city is no string",
+        ),
+        (
+            other(
+                r#""name": "loyalty_points", "type": ["null", "long"], "default": null"#,
+                r#""name": "city", "type": {"type": "array", "items": "string"}"#,
+            ),
+            "city is of the type array",
+        ),
+        (
+            other(
+                r#"["null", {"type": "record", "name": "Before""#,
+                r#"["null", "string", {"type": "record", "name": "Before""#,
+            ),
+            "__before is a union of several types",
+        ),
+    ] {
+        let message = why(&schema);
+        assert!(message.contains(told), "{message}, not {told}");
+    }
 }
 
 #[test]

@@ -157,7 +157,7 @@ proptest! {
     #[test]
     fn survives_garbage(datum in any::<Vec<u8>>()) {
         let _ = Layout::parse(SCHEMA).unwrap().decode(&datum);
-        let _ = Layout::parse(events::schemas::USERS_PROCESSED).unwrap().decode(&datum);
+        let _ = Layout::parse(crate::schemas::USERS_PROCESSED).unwrap().decode(&datum);
     }
 }
 

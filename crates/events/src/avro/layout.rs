@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use crate::meta;
 use apache_avro::Schema;
 use apache_avro::schema::{FixedSchema, InnerDecimalSchema, RecordField, RecordSchema, UuidSchema};
-use events::meta;
 
 use super::types::FieldType;
 

@@ -182,6 +182,11 @@ impl<'d> Reader<'_, 'd> {
 
     /// A number in zig-zag code, seven bits a byte.
     fn long(&mut self) -> Result<i64, &'static str> {
+        // Of branches and lengths nearly all.
+        if let [byte @ ..=0x7f, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+        }
         let mut value = 0_u64;
         for (index, byte) in self.rest.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (7 * index);
