@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::meta;
 use apache_avro::Schema;
 use apache_avro::schema::{FixedSchema, InnerDecimalSchema, RecordField, RecordSchema, UuidSchema};
 
 use super::types::FieldType;
+use crate::meta;
 
 /// A schema that no record can be read with.
 #[derive(Debug, Clone, thiserror::Error)]
