@@ -1,7 +1,5 @@
 //! Poison that no dead letter can carry whole, and ids that no registry gives: neither blocks a partition.
 
-use std::time::Duration;
-
 use events::wire;
 use pipeline_tests::wait::SOON;
 use pipeline_tests::{Record, Service, TestEnv, wait};
@@ -10,6 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::stream_processor::{Users, ids, until_arrived};
 
@@ -22,6 +21,23 @@ async fn shrink(env: &TestEnv, topic: &str) {
     let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", LIMIT);
     let answers = admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap();
     answers.into_iter().for_each(|answer| _ = answer.unwrap());
+}
+
+/// Waits until the brokers, whom ZooKeeper tells, take [`LIMIT`] and no more. What they take before is aborted.
+async fn until_refused(env: &TestEnv, topic: &str) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", env.kafka_bootstrap()).set("transactional.id", topic);
+    let producer: FutureProducer = config.create().unwrap();
+    producer.init_transactions(SOON).unwrap();
+    let mut random = StdRng::seed_from_u64(7);
+    let value: Vec<u8> = (0..30_000).map(|_| random.random()).collect();
+    wait::until("the brokers refuse it", SOON, async || {
+        producer.begin_transaction().unwrap();
+        let sent = producer.send(FutureRecord::to(topic).key("key").payload(&value), SOON).await;
+        producer.abort_transaction(SOON).unwrap();
+        sent.is_err().then_some(())
+    })
+    .await;
 }
 
 /// Poison of these sizes, of bytes that do not compress.
@@ -105,8 +121,7 @@ async fn a_processed_record_that_its_topic_does_not_take_is_a_dead_letter() {
     let altered_meanwhile = env.start("stream-processor").await;
     altered_meanwhile.ready().await;
     shrink(&env, env.processed_topic()).await;
-    // The brokers alter it when ZooKeeper has told them.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    until_refused(&env, env.processed_topic()).await;
     one_too_large(1).await;
     was_one_session(&altered_meanwhile);
     altered_meanwhile.stop().await;

@@ -143,9 +143,12 @@ impl Scenario for Fetch {
 
 /// The folder with all rows as pages for the static server, which are made once.
 async fn pages(world: &World, sim: &Simulator) -> Result<PathBuf> {
-    let folder = world.folder(&format!("pages/{}", world.rows))?;
-    if folder.read_dir()?.next().is_none() {
-        static_pages::render(&sim.url(), world.rows, &folder).await?;
+    let folder = world.folder("pages")?.join(world.rows.to_string());
+    if !folder.exists() {
+        // Under its name only when all of them are there.
+        let part = world.folder("pages/part")?;
+        static_pages::render(&sim.url(), world.rows, &part).await?;
+        tokio::fs::rename(part, &folder).await?;
     }
     Ok(folder)
 }

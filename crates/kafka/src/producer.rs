@@ -22,6 +22,9 @@ use crate::context::{LoggedContext, Refused};
 /// Bound of one call to the broker: longer than a broker's restart, shorter than a shutdown's patience.
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Bytes of one batch of a partition at the most, before it is compressed.
+pub const BATCH_BYTES: usize = 256 << 10;
+
 /// Between two looks for a delivery report.
 const SERVE_PAUSE: Duration = Duration::from_micros(250);
 
@@ -79,6 +82,7 @@ impl TransactionalProducer {
         settings: &[(&str, &str)],
     ) -> Result<Self, TransactionError> {
         let timeout = transaction_timeout.as_millis().to_string();
+        let batch = BATCH_BYTES.to_string();
         let mut all = vec![
             ("transactional.id", id),
             ("transaction.timeout.ms", timeout.as_str()),
@@ -86,7 +90,7 @@ impl TransactionalProducer {
             ("partitioner", "murmur2_random"),
             ("compression.type", "lz4"),
             ("linger.ms", "1"),
-            ("batch.size", "262144"),
+            ("batch.size", batch.as_str()),
             ("queue.buffering.max.kbytes", "16384"),
             // What was delivered is not looked at, and costs a call for each record.
             ("delivery.report.only.error", "true"),

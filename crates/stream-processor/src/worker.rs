@@ -77,8 +77,6 @@ impl Worker {
         let transactional_id = format!("{}-{}-{index}", config.transactional_id_prefix, config.instance);
         let lag = Lag::new(&config.group, &config.source_topic);
         let continuity = Continuity::new(&config.source_topic);
-        let (backoff, missing_since) = (Backoff::default(), Instant::now());
-        let refused_since = None;
         Self {
             shared,
             index,
@@ -86,9 +84,9 @@ impl Worker {
             writer,
             lag,
             continuity,
-            backoff,
-            missing_since,
-            refused_since,
+            backoff: Backoff::default(),
+            missing_since: Instant::now(),
+            refused_since: None,
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use events::RegistryError;
 use kafka::context::{Refused, Throttle};
 use kafka::dead_letter::Kept;
+use kafka::producer::BATCH_BYTES;
 use kafka::{TransactionalProducer, dead_letter, partitioner, sequence, topics};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Message, OwnedHeaders};
@@ -25,8 +26,6 @@ const RECORD_OVERHEAD: usize = 1024;
 /// Of refused dead letters those with larger values are to blame, if there are any: brokers refuse the small ones that
 /// came in the same request as well.
 const LARGE: usize = 64 << 10;
-/// Bytes of one batch of a partition at the most, before it is compressed.
-const BATCH_BYTES: usize = 256 << 10;
 
 /// An engine and where its outcomes go. Not shared: each worker has its own.
 #[derive(Debug)]

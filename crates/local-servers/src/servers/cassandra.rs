@@ -126,6 +126,7 @@ fn java_agent(libraries: &Path) -> Result<OsString> {
 fn settings(config: &StackConfig, folder: &Path) -> String {
     // In group mode a write holds its thread until the next sync: threads and window bound the writes a second.
     let sync = match config.commit_log_sync {
+        // Nothing is waited for, and more threads for requests than cores would only look for work in turns.
         CommitLogSync::Periodic => {
             "commitlog_sync: periodic\ncommitlog_sync_period: 1000ms\nconcurrent_writes: 16\n\
              native_transport_max_threads: 4\n"
