@@ -41,6 +41,7 @@ fn table() -> Table {
         name: "users_by_id".to_owned(),
         columns: columns.map(|(name, ty)| (name.to_owned(), ColumnType::Native(ty))).collect(),
         key: vec!["id".to_owned()],
+        partition: 1,
     }
 }
 

@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 use cassandra::{CassandraConfig, ConnectError};
 use scylla::client::execution_profile::ExecutionProfileHandle;
 use scylla::client::session::Session;
+use scylla::errors::ExecutionError;
 use scylla::policies::speculative_execution::SimpleSpeculativeExecutionPolicy;
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::batch::{Batch, BatchType};
+use scylla::statement::prepared::PreparedStatement;
 use service::health::Component;
 use service::retry::{self, Backoff};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +23,12 @@ use crate::metrics::Metrics;
 use crate::offsets::{Offsets, Ticket};
 use crate::plan::{TablePlan, Write};
 use crate::poison::{Kind, Poison};
+use crate::statement::Values;
 use crate::table::{self, Table, TableError};
+use crate::together::{Lead, Together, Turn};
+
+/// A write apart from its record.
+type Detached = (PreparedStatement, Values);
 
 /// Why the record of a write, or a plan for it, does not come to its end.
 #[derive(Debug)]
@@ -60,6 +69,7 @@ pub struct Cluster {
     pub availability: Availability,
     /// Which records are wanted.
     pub offsets: Arc<Offsets>,
+    together: Together<Detached>,
     tables: Vec<TableConfig>,
     /// When the schema was last looked at because of an invalid write.
     looked: tokio::sync::Mutex<Option<Instant>>,
@@ -120,6 +130,7 @@ impl Cluster {
             keyspace: config.keyspace.clone(),
             availability: Availability::new(component),
             offsets,
+            together: Together::default(),
             tables: sink.tables.clone(),
             looked: tokio::sync::Mutex::default(),
             changed_at: Cell::default(),
@@ -172,10 +183,16 @@ impl Cluster {
         let mut backoff = backoff();
         // Whether the table was what it should be before this try.
         let mut table_fitted = false;
+        let mut is_first = true;
         loop {
             let began = Instant::now();
-            let error = match self.session.execute_unpaged(write.statement, write.values).await {
-                Ok(_) => {
+            let tried = if std::mem::take(&mut is_first) {
+                self.first_try(write, metrics).await
+            } else {
+                self.alone(write).await
+            };
+            let error = match tried {
+                Ok(()) => {
                     metrics.wrote(write.table, write.is_delete, began.elapsed());
                     self.availability.answered();
                     return Ok(());
@@ -204,6 +221,57 @@ impl Cluster {
             }
             self.failed(failure.reason(), &error, &mut backoff, ticket).await?;
         }
+    }
+
+    /// The first try goes with what else is to be written to the partition. Later ones do not, so that no record keeps
+    /// others waiting.
+    async fn first_try(&self, write: &Write<'_>, metrics: &Metrics) -> Result<(), ExecutionError> {
+        let Some(partition) = write.partition else { return self.alone(write).await };
+        let detach = || {
+            let values = write.values.detach().ok()?;
+            let bytes = values.size();
+            Some(((write.statement.clone(), values), bytes))
+        };
+        match self.together.turn((write.table, partition), detach).await {
+            Turn::Written => Ok(()),
+            Turn::Alone => self.alone(write).await,
+            Turn::Lead(lead) if lead.is_empty() => {
+                let tried = self.alone(write).await;
+                lead.end(true);
+                tried
+            }
+            Turn::Lead(lead) => {
+                let tried = self.batch(write, &lead).await;
+                lead.end(tried.is_ok());
+                match tried {
+                    Ok(()) => {
+                        metrics.wrote_batch(write.table);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        metrics.failed(Failure::from(&error));
+                        self.alone(write).await
+                    }
+                }
+            }
+        }
+    }
+
+    async fn alone(&self, write: &Write<'_>) -> Result<(), ExecutionError> {
+        self.session.execute_unpaged(write.statement, write.values).await.map(drop)
+    }
+
+    async fn batch(&self, write: &Write<'_>, lead: &Lead<Detached>) -> Result<(), ExecutionError> {
+        let mut batch = Batch::new(BatchType::Unlogged);
+        batch.set_is_idempotent(true);
+        batch.set_execution_profile_handle(Some(self.profile.clone()));
+        batch.append_statement(write.statement.clone());
+        let mut rows: Vec<&dyn SerializeRow> = vec![&write.values];
+        for (statement, values) in lead.others() {
+            batch.append_statement(statement.clone());
+            rows.push(values);
+        }
+        self.session.batch(&batch, rows).await.map(drop)
     }
 
     /// Looks at a table after an invalid write. One that was dropped or altered makes every write invalid, and none of

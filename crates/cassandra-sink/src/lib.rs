@@ -21,6 +21,7 @@ pub mod poison;
 pub mod record;
 pub mod statement;
 pub mod table;
+pub mod together;
 pub mod writer;
 
 use std::rc::Rc;

@@ -15,6 +15,7 @@ use crate::poison::Kind;
 const RECORDS: &str = "pipeline_sink_records_total";
 const DEAD_LETTERS: &str = "pipeline_sink_dead_letters_total";
 const WRITES: &str = "pipeline_sink_writes_total";
+const BATCHES: &str = "pipeline_sink_batches_total";
 const FAILURES: &str = "pipeline_sink_write_failures_total";
 const WRITE: &str = "pipeline_sink_write_seconds";
 const IN_FLIGHT: &str = "pipeline_sink_in_flight";
@@ -40,6 +41,7 @@ pub enum Outcome {
 pub struct Metrics {
     records: [Counter; 4],
     writes: Vec<[Counter; 2]>,
+    batches: Vec<Counter>,
     write_seconds: Histogram,
     end_to_end_seconds: Histogram,
     in_flight: Gauge,
@@ -59,6 +61,7 @@ impl Metrics {
         Self {
             records: Outcome::ALL.map(outcome),
             writes: tables.iter().map(|table| ["upsert", "delete"].map(|kind| write(table, kind))).collect(),
+            batches: tables.iter().map(|table| counter!(BATCHES, "table" => table.name.clone())).collect(),
             write_seconds: histogram!(WRITE),
             end_to_end_seconds: histogram!(END_TO_END, "hop" => "cassandra"),
             in_flight: gauge!(IN_FLIGHT),
@@ -84,7 +87,14 @@ impl Metrics {
         self.write_seconds.record(took);
     }
 
-    /// A try of a statement failed.
+    /// Several statements for one partition were executed as one.
+    pub fn wrote_batch(&self, table: usize) {
+        if let Some(counter) = self.batches.get(table) {
+            counter.increment(1);
+        }
+    }
+
+    /// A try of a statement failed, or one of a batch.
     pub fn failed(&self, failure: Failure) {
         counter!(FAILURES, "reason" => failure.as_str()).increment(1);
     }
@@ -131,8 +141,13 @@ fn describe() {
     describe_counter!(RECORDS, Unit::Count, "Records that ended, by outcome.");
     describe_counter!(DEAD_LETTERS, Unit::Count, "Records in the dead-letter topic, by kind of error.");
     describe_counter!(WRITES, Unit::Count, "Statements executed, by table and kind.");
-    describe_counter!(FAILURES, Unit::Count, "Tries of a statement that failed, by reason.");
-    describe_histogram!(WRITE, Unit::Seconds, "One statement, from sending it to its answer.");
+    describe_counter!(BATCHES, Unit::Count, "Batches of statements for one partition, by table.");
+    describe_counter!(FAILURES, Unit::Count, "Tries of a statement or a batch that failed, by reason.");
+    describe_histogram!(
+        WRITE,
+        Unit::Seconds,
+        "One statement, with the wait for its partition, to its answer."
+    );
     describe_histogram!(END_TO_END, Unit::Seconds, "From the commit in PostgreSQL to the rows in Cassandra.");
     describe_gauge!(IN_FLIGHT, Unit::Count, "Records that are being written.");
     describe_gauge!(LAG_SECONDS, Unit::Seconds, "Age of the oldest unwritten record, from its commit on.");

@@ -1,9 +1,11 @@
 //! What is written for a record: made once per writer's schema, then followed for every record.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::str::FromStr as _;
 
 use events::avro::{Cell, Layout, Row};
 use events::meta::Op;
+use scylla::serialize::writers::CellWriter;
 use scylla::statement::prepared::PreparedStatement;
 
 use crate::convert::Nulls;
@@ -11,6 +13,9 @@ use crate::mapping::{Binding, Metadata};
 use crate::poison::{Kind, Poison};
 use crate::statement::{Bound, Statement, Statements};
 use crate::table::Table;
+
+/// Of a partition's key, enough for most.
+const PARTITION_BYTES: usize = 64;
 
 /// How records of one schema go to the tables.
 #[derive(Debug)]
@@ -52,6 +57,8 @@ pub struct Change {
 pub struct Write<'a> {
     /// Number of the table in the plan.
     pub table: usize,
+    /// A hash of its partition's key, where rows share partitions.
+    pub partition: Option<u64>,
     /// Whether a row is removed.
     pub is_delete: bool,
     /// What is executed.
@@ -88,23 +95,24 @@ impl Plan {
         let mut writes = Vec::with_capacity(self.tables.len());
         for (index, table) in self.tables.iter().enumerate() {
             table.check_key(&table.key, row)?;
-            let write = |is_delete, statement: &'a Statement, nulls| Write {
+            let write = |is_delete, statement: &'a Statement, key: &[Binding], nulls| Write {
                 table: index,
+                partition: table.partition(key, row),
                 is_delete,
                 statement: &statement.prepared,
                 values: statement.bind(&row.cells, nulls),
             };
             if let Some(old) = table.moved_from(row) {
                 table.check_key(old, row)?;
-                writes
-                    .extend(table.statements.delete_old.as_ref().map(|old| write(true, old, Nulls::Written)));
+                let delete = table.statements.delete_old.as_ref();
+                writes.extend(delete.map(|delete| write(true, delete, old, Nulls::Written)));
             }
             writes.push(match op {
                 Op::Create | Op::Read | Op::Update => {
                     let nulls = if is_new { Nulls::Unset } else { Nulls::Written };
-                    write(false, &table.statements.upsert, nulls)
+                    write(false, &table.statements.upsert, &table.key, nulls)
                 }
-                Op::Delete => write(true, &table.statements.delete, Nulls::Written),
+                Op::Delete => write(true, &table.statements.delete, &table.key, Nulls::Written),
             });
         }
         Ok(writes)
@@ -120,6 +128,22 @@ impl TablePlan {
             new.conversion.holds_same(row.cell(new.cell), old.conversion, row.cell(old.cell))
         };
         (!self.key.iter().zip(old_key).all(stays)).then_some(old_key)
+    }
+
+    /// A hash of the partition's key, unless each row has a partition of its own.
+    fn partition(&self, key: &[Binding], row: &Row<'_>) -> Option<u64> {
+        if self.table.partition == key.len() {
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(PARTITION_BYTES);
+        for binding in key.iter().take(self.table.partition) {
+            let cell = row.cell(binding.cell);
+            // What does not fit is told by the write itself.
+            binding.conversion.write(cell, Nulls::Written, CellWriter::new(&mut bytes)).ok()?;
+        }
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&bytes);
+        Some(hasher.finish())
     }
 
     fn check_key(&self, key: &[Binding], row: &Row<'_>) -> Result<(), Poison> {

@@ -93,13 +93,23 @@ impl Statement {
     }
 }
 
-impl SerializeRow for Bound<'_> {
+/// The values of a row, apart from it: CQL's `[value]`s, one after the other.
+#[derive(Debug)]
+pub struct Values(Vec<u8>);
+
+impl Bound<'_> {
+    /// The values, apart from the row.
+    ///
+    /// # Errors
+    /// A value can't be bound.
+    pub fn detach(&self) -> Result<Values, SerializationError> {
+        let mut values = Vec::new();
+        self.write(&mut RowWriter::new(&mut values))?;
+        Ok(Values(values))
+    }
+
     // The columns' types were compared with the fields' when the mapping was made.
-    fn serialize(
-        &self,
-        _: &RowSerializationContext<'_>,
-        writer: &mut RowWriter<'_>,
-    ) -> Result<(), SerializationError> {
+    fn write(&self, writer: &mut RowWriter<'_>) -> Result<(), SerializationError> {
         for binding in self.bindings {
             let cell = self.cells.get(binding.cell).copied().unwrap_or(Cell::Null);
             binding.conversion.write(cell, self.nulls, writer.make_cell_writer()).map_err(|problem| {
@@ -108,9 +118,61 @@ impl SerializeRow for Bound<'_> {
         }
         Ok(())
     }
+}
+
+impl SerializeRow for Bound<'_> {
+    fn serialize(
+        &self,
+        _: &RowSerializationContext<'_>,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<(), SerializationError> {
+        self.write(writer)
+    }
 
     fn is_empty(&self) -> bool {
         self.bindings.is_empty()
+    }
+}
+
+impl Values {
+    /// In bytes.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl SerializeRow for Values {
+    fn serialize(
+        &self,
+        _: &RowSerializationContext<'_>,
+        writer: &mut RowWriter<'_>,
+    ) -> Result<(), SerializationError> {
+        let mut rest = &self.0[..];
+        while let Some((length, after)) = rest.split_first_chunk() {
+            let cell = writer.make_cell_writer();
+            // Below 0 it is no length: -2 stands for a value that is not set, -1 for a null.
+            match usize::try_from(i32::from_be_bytes(*length)) {
+                Ok(length) => {
+                    let (value, after) = after.split_at_checked(length).unwrap_or((after, &[]));
+                    cell.set_value(value).map_err(SerializationError::new)?;
+                    rest = after;
+                }
+                Err(_) => {
+                    if *length == (-2_i32).to_be_bytes() {
+                        cell.set_unset()
+                    } else {
+                        cell.set_null()
+                    };
+                    rest = after;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Table {
     pub columns: BTreeMap<String, ColumnType<'static>>,
     /// Columns of the partition key, then those of the clustering key.
     pub key: Vec<String>,
+    /// How many of them are the partition key.
+    pub partition: usize,
 }
 
 /// What a migration has to make first.
@@ -78,6 +80,7 @@ pub fn read(session: &Session, keyspace: &str, tables: &[TableConfig]) -> Result
                     .map(|(name, column)| (name.clone(), column.typ.clone()))
                     .collect(),
                 key: table.partition_key.iter().chain(&table.clustering_key).cloned().collect(),
+                partition: table.partition_key.len(),
             })
         })
         .collect()

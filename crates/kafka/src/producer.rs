@@ -28,6 +28,9 @@ pub const BATCH_BYTES: usize = 256 << 10;
 /// Between two looks for a delivery report.
 const SERVE_PAUSE: Duration = Duration::from_micros(250);
 
+/// No record is delivered sooner: librdkafka registers a transaction's partitions a millisecond after their first one.
+const REGISTERING: Duration = Duration::from_millis(1);
+
 /// How much longer than its bound a call may take to say that it is over.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
 
@@ -195,6 +198,9 @@ impl TransactionalProducer {
     /// then it is not waited for long.
     fn flush_until(&self, mut deadline: Instant) {
         let mut failed = false;
+        if self.producer.in_flight_count() > 0 {
+            std::thread::sleep(REGISTERING);
+        }
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             self.serve();
             if !failed && self.undelivered().is_some() {

@@ -26,10 +26,11 @@ const BEHIND: Duration = Duration::from_millis(200);
 /// How long a transaction of changes that have waited waits for more.
 const BEHIND_LINGER: Duration = Duration::from_millis(50);
 
-/// How long the brokers write a transaction's markers after they have confirmed its commit. Until they are done they
-/// refuse the next one (`CONCURRENT_TRANSACTIONS`), and librdkafka tries again only 20 ms later
+/// How long the brokers write a transaction's markers after they have confirmed its commit, less what tokio's timer and
+/// librdkafka take until they ask for the next one: a millisecond each. Until the brokers are done they refuse it
+/// (`CONCURRENT_TRANSACTIONS`), and librdkafka tries again only 20 ms later
 /// (`rd_kafka_txn_handle_AddPartitionsToTxn`).
-const SETTLING: Duration = Duration::from_millis(5);
+const SETTLING: Duration = Duration::from_millis(3);
 
 /// Without a commit for so long, changes come one by one, and what is sent at once is sooner there.
 const QUIET: Duration = Duration::from_millis(20);

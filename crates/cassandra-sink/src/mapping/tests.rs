@@ -10,6 +10,7 @@ fn table(key: &[&str], columns: &[(&str, NativeType)]) -> Table {
             .map(|(name, native)| ((*name).to_owned(), ColumnType::Native(native.clone())))
             .collect(),
         key: key.iter().map(|&column| column.to_owned()).collect(),
+        partition: 1,
     }
 }
 
