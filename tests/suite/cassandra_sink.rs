@@ -85,7 +85,7 @@ impl Users {
 pub(crate) const CREATED: Change<'static> =
     Change { op: "c", lsn: 100, country: "DK", name: Some("Åse Dahl"), before: None };
 
-async fn count(session: &Session, table: &str) -> i64 {
+pub(crate) async fn count(session: &Session, table: &str) -> i64 {
     // A read of the whole table may fail on a busy server.
     let rows = wait::until(&format!("a count of {table}"), SOON, async || {
         session.query_unpaged(format!("SELECT count(*) FROM {table}"), ()).await.ok()

@@ -10,7 +10,7 @@ use pipeline_tests::wait::SOON;
 use pipeline_tests::{Service, TestEnv, servers, wait};
 use uuid::Uuid;
 
-use crate::cassandra_sink::{CREATED, Change, Users, countries, counts};
+use crate::cassandra_sink::{CREATED, Change, Users, count, countries, counts};
 use crate::stream_processor::Gate;
 
 const READ: Change<'static> = Change { op: "r", lsn: 10, ..CREATED };
@@ -123,6 +123,36 @@ async fn too_large_and_without_a_key_column_they_are_dead_letters() {
     }
     let session = env.cassandra().await;
     wait::until_equal("the sound row", SOON, [1; 3], async || counts(&session).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_one_partition_go_together_and_one_that_is_refused_takes_none_with_it() {
+    const COUNT: i32 = 400;
+    let mut env = TestEnv::new("sink_together").await;
+    let session = env.cassandra().await;
+    let table =
+        "CREATE TABLE by_name (country text, full_name text, id uuid, PRIMARY KEY (country, full_name, id))";
+    session.query_unpaged(table, ()).await.unwrap();
+    let tables = toml::toml! { tables = [{ name = "by_name" }] };
+    env.set("cassandra_sink.tables", tables["tables"].clone());
+    let users = Users::new(&env).await;
+    // Longer than Cassandra takes in a key.
+    let long = "x".repeat(70_000);
+    let refused = Uuid::new_v4();
+    let mut changes: Vec<_> = (1..COUNT).map(|_| (Uuid::new_v4(), CREATED)).collect();
+    changes.insert(200, (refused, Change { name: Some(&long), ..CREATED }));
+    users.produce(&env, &changes);
+
+    let sink = env.start("cassandra-sink").await;
+    until_written(&sink, f64::from(COUNT - 1)).await;
+    let dead_topic = format!("{}.dlq", env.processed_topic());
+    wait::until_equal("dead letters", SOON, 1, async || env.records(&dead_topic).await.len()).await;
+    let letter = &env.records(&dead_topic).await[0];
+    assert_eq!(letter.key, Some(refused.to_string()));
+    assert_eq!(letter.headers["dlq.error.kind"], "refused");
+    assert_eq!(count(&session, "by_name").await, i64::from(COUNT - 1));
+    let batches = sink.metric("pipeline_sink_batches_total", "by_name").await.unwrap();
+    assert!((1.0..f64::from(COUNT) / 2.0).contains(&batches), "{batches} batches");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -258,7 +258,8 @@ impl Cluster {
     }
 
     async fn alone(&self, write: &Write<'_>) -> Result<(), ExecutionError> {
-        self.session.execute_unpaged(write.statement, write.values).await.map(drop)
+        // The driver's future takes kilobytes, which would be copied with each future that holds it.
+        Box::pin(self.session.execute_unpaged(write.statement, write.values)).await.map(drop)
     }
 
     async fn batch(&self, write: &Write<'_>, lead: &Lead<Detached>) -> Result<(), ExecutionError> {
@@ -271,7 +272,7 @@ impl Cluster {
             batch.append_statement(statement.clone());
             rows.push(values);
         }
-        self.session.batch(&batch, rows).await.map(drop)
+        Box::pin(self.session.batch(&batch, rows)).await.map(drop)
     }
 
     /// Looks at a table after an invalid write. One that was dropped or altered makes every write invalid, and none of
