@@ -237,7 +237,7 @@ impl Cluster {
             Turn::Alone => self.alone(write).await,
             Turn::Lead(lead) if lead.is_empty() => {
                 let tried = self.alone(write).await;
-                lead.end(true);
+                drop(lead);
                 tried
             }
             Turn::Lead(lead) => {

@@ -11,6 +11,9 @@ use crate::cluster::Cluster;
 use crate::convert::{Conversion, ConversionError, Nulls};
 use crate::mapping::{Binding, Mapping};
 
+/// Where a value's length would be, if it is not set; a null has another number below 0.
+const UNSET: i32 = -2;
+
 /// A value that can't be bound. Names the column and does not quote the value.
 #[derive(Debug, thiserror::Error)]
 #[error("column {column}: {problem}")]
@@ -151,21 +154,16 @@ impl SerializeRow for Values {
         let mut rest = &self.0[..];
         while let Some((length, after)) = rest.split_first_chunk() {
             let cell = writer.make_cell_writer();
-            // Below 0 it is no length: -2 stands for a value that is not set, -1 for a null.
-            match usize::try_from(i32::from_be_bytes(*length)) {
-                Ok(length) => {
-                    let (value, after) = after.split_at_checked(length).unwrap_or((after, &[]));
-                    cell.set_value(value).map_err(SerializationError::new)?;
-                    rest = after;
-                }
-                Err(_) => {
-                    if *length == (-2_i32).to_be_bytes() {
-                        cell.set_unset()
-                    } else {
-                        cell.set_null()
-                    };
-                    rest = after;
-                }
+            let length = i32::from_be_bytes(*length);
+            rest = after;
+            if let Ok(length) = usize::try_from(length) {
+                let (value, after) = after.split_at_checked(length).unwrap_or((after, &[]));
+                cell.set_value(value).map_err(SerializationError::new)?;
+                rest = after;
+            } else if length == UNSET {
+                cell.set_unset();
+            } else {
+                cell.set_null();
             }
         }
         Ok(())

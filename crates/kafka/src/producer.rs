@@ -7,6 +7,7 @@
 //! transaction for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,8 @@ pub const BATCH_BYTES: usize = 256 << 10;
 /// Between two looks for a delivery report.
 const SERVE_PAUSE: Duration = Duration::from_micros(250);
 
-/// No record is delivered sooner: librdkafka registers a transaction's partitions a millisecond after their first one.
-const REGISTERING: Duration = Duration::from_millis(1);
+/// The longest time in which a flush does not look for delivery reports, because earlier ones took longer.
+const MAX_UNOBSERVED: Duration = Duration::from_millis(4);
 
 /// How much longer than its bound a call may take to say that it is over.
 const ANSWER_MARGIN: Duration = Duration::from_secs(1);
@@ -68,6 +69,8 @@ impl TransactionError {
 pub struct TransactionalProducer {
     producer: Arc<BaseProducer<LoggedContext>>,
     id: String,
+    /// How long a flush takes of late, in microseconds.
+    flush_micros: AtomicU64,
 }
 
 impl TransactionalProducer {
@@ -103,7 +106,7 @@ impl TransactionalProducer {
             .client(id, &all)
             .create_with_context(LoggedContext::default())
             .map_err(|source| Self::failure(id, "creation", source))?;
-        Ok(Self { producer: Arc::new(producer), id: id.to_owned() })
+        Ok(Self { producer: Arc::new(producer), id: id.to_owned(), flush_micros: AtomicU64::new(0) })
     }
 
     /// Connects to a broker, a moment before [`Self::init`]: that waits half a second if it finds no connection.
@@ -197,10 +200,14 @@ impl TransactionalProducer {
     /// A record that failed has failed the transaction, and what else is queued may stay there until that is aborted:
     /// then it is not waited for long.
     fn flush_until(&self, mut deadline: Instant) {
-        let mut failed = false;
-        if self.producer.in_flight_count() > 0 {
-            std::thread::sleep(REGISTERING);
+        if self.producer.in_flight_count() == 0 {
+            return;
         }
+        let began = Instant::now();
+        // Each look is a wake-up, and small transactions one after the other are little else.
+        let usual = Duration::from_micros(self.flush_micros.load(Ordering::Relaxed));
+        std::thread::sleep((usual * 3 / 4).min(MAX_UNOBSERVED));
+        let mut failed = false;
         while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
             self.serve();
             if !failed && self.undelivered().is_some() {
@@ -208,6 +215,8 @@ impl TransactionalProducer {
                 deadline = deadline.min(Instant::now() + ANSWER_MARGIN);
             }
         }
+        let micros = (usual * 7 + began.elapsed()).as_micros() / 8;
+        self.flush_micros.store(u64::try_from(micros).unwrap_or(0), Ordering::Relaxed);
     }
 
     fn undelivered(&self) -> Option<RDKafkaErrorCode> {
