@@ -18,7 +18,7 @@ const MAX_WRITES: usize = 64;
 /// Bytes of a batch's values, far below what a node takes (`max_mutation_size`, 16 MiB by default).
 const MAX_BYTES: usize = 64 << 10;
 
-/// A table of the plan, and a hash of the partition's key: two partitions of one hash only wait for each other.
+/// A table of the plan, and a hash of the partition's key: two partitions of one hash go together, as two mutations.
 pub type Partition = (usize, u64);
 
 /// The partitions that are written to. `T` is a write apart from its record.
