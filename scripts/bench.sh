@@ -12,6 +12,7 @@ for need in javac:openjdk-17-jdk-headless pg_recvlogical:postgresql-client; do
         exit 1
     }
 done
-# With the tests, as `make test` does: one set of features, so that nothing is built twice. Spark loads a library.
+# With the tests, as `make test` does: one set of features, so that nothing is built twice. --lib for the one that
+# Spark loads, which no program links.
 cargo build --release --workspace --lib --bins --tests
 exec "$target/bench" ${QUICK:+--quick} "$@"
