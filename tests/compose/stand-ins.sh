@@ -4,14 +4,13 @@
 
 stand_ins=()
 
-# Where `local-servers fetch` keeps a server's programs; as in crates/local-servers/src/artifacts/cache.rs.
+# Prints where `local-servers fetch` keeps a server's programs; as in crates/local-servers/src/artifacts/cache.rs.
 cached() {
     local folder
     for folder in "${PIPELINE_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/rust-datastreaming}" /var/cache/rust-datastreaming; do
         [ -d "$folder/$1" ] && echo "$folder/$1" && return
     done
-    echo "compose-test: $1 is not in the cache" >&2
-    exit 1
+    return 1
 }
 
 # Builds a stand-in. Usage: build FOLDER TAG [SOURCE NAME]... - each source is in the build's context under its name.
@@ -28,26 +27,41 @@ build() {
     DOCKER_BUILDKIT=1 docker build -q -t "$tag" "$context" >/dev/null
 }
 
-# The servers' programs, once.
+# The servers' programs, where they are not in the cache yet.
 fetch_programs() {
-    [ -z "${fetched:-}" ] || return 0
-    # shellcheck disable=SC2154 # Set by scripts/env.sh.
-    [ -x "$target/local-servers" ] || cargo build --release --workspace --bins
-    "$target/local-servers" fetch
-    fetched=yes
+    local program
+    for program in kafka-3.9.1 schema-registry-2.5.11.Final cassandra-5.0.5 postgresql-17.6; do
+        cached "$program" >/dev/null && continue
+        # shellcheck disable=SC2154 # Set by scripts/env.sh.
+        [ -x "$target/local-servers" ] || cargo build --release -p local-servers
+        "$target/local-servers" fetch
+        break
+    done
 }
 
 # The layers that stand-ins share, once.
 build_base() {
     docker image inspect stand-in/java >/dev/null 2>&1 && return
-    if ! docker image inspect stand-in/debian:bookworm >/dev/null 2>&1; then
-        local root=$work/debian
-        debootstrap --variant=minbase bookworm "$root" >"$work/debootstrap.log"
-        tar -C "$root" -c . | docker import - stand-in/debian:bookworm >/dev/null
-        rm -rf "$root"
-    fi
+    import_root debian:bookworm
     build base stand-in/base /etc/ssl/certs/ca-certificates.crt machine-certificates.crt
     build java stand-in/java
+}
+
+# A minimal root of a distribution as debootstrap makes it, as an image. Usage: import_root NAME:RELEASE [OPTION]...
+import_root() {
+    local image=stand-in/$1 release=${1#*:} folder=$work/root
+    shift
+    docker image inspect "$image" >/dev/null 2>&1 && return
+    debootstrap --variant=minbase "$@" "$release" "$folder" >"$work/debootstrap.log" || { cat "$work/debootstrap.log"; return 1; }
+    tar -C "$folder" -c . | docker import - "$image" >/dev/null
+    rm -rf "$folder"
+}
+
+# apache/spark's image is made on Ubuntu 22.04, whose Python and C library are older than Debian's.
+build_spark() {
+    unpack_newer "$work/keyring" ubuntu-keyring
+    import_root ubuntu:jammy "--keyring=$work/keyring/usr/share/keyrings/ubuntu-archive-keyring.gpg"
+    build spark "$1" /etc/ssl/certs/ca-certificates.crt machine-certificates.crt
 }
 
 build_stand_in() {
@@ -63,7 +77,8 @@ build_stand_in() {
         cassandra:*) build cassandra "$image" "$(cached cassandra-5.0.5)/libs" libs ;;
         postgres:*) build postgres "$image" "$(cached postgresql-17.6)" postgresql ;;
         apache/airflow:*) build airflow "$image" "$root/airflow/requirements.txt" requirements.txt ;;
-        apache/spark:*) build spark "$image" ;;
+        apache/spark:*) build_spark "$image" ;;
+        confluentinc/cp-enterprise-control-center:*) build control-center "$image" ;;
         *) echo "compose-test: $image can't be pulled and has no stand-in" >&2 && exit 1 ;;
     esac
     stand_ins+=("$image")
@@ -80,10 +95,11 @@ build_rust() {
     rm -rf "$toolchain"
 }
 
-# Every upstream image of docker-compose.yml, as far as the test starts it, and of our Dockerfiles.
+# Every upstream image of docker-compose.yml and of our Dockerfiles; Spark's only where it is started.
 upstream_images() {
-    compose --profile sim config --images | grep -v -e '^datastreaming/' -e control-center
-    sed -n 's/^FROM \([^ ]*:[^ ]*\).*/\1/p' "$root"/docker/Dockerfile "$root"/docker/airflow/Dockerfile
+    compose --profile sim config --images | grep -v '^datastreaming/'
+    sed -n 's/^FROM \([^ ]*:[^ ]*\).*/\1/p' "$root"/docker/Dockerfile "$root"/docker/airflow/Dockerfile \
+        | if [ -z "$with_spark" ]; then grep -v '^apache/spark:'; else cat; fi
 }
 
 prepare_image() {
@@ -105,7 +121,17 @@ prepare_images() {
     done
     if [ "${#stand_ins[@]}" -gt 0 ]; then
         printf 'compose-test: stand-in for %s\n' "${stand_ins[@]}"
-        echo "compose-test: control-center is left out: it is closed source, so nothing can stand in for it"
-        compose_files+=(-f "$here/stand-ins.yml")
+        stand_in_files=(-f "$here/stand-ins.yml")
     fi
+}
+
+# The next engine gets the stand-ins of the one before: they are the same packages.
+leave_stand_ins() {
+    [ "${#stand_ins[@]}" -eq 0 ] || docker save --output "$work/stand-ins.tar" "${stand_ins[@]}"
+}
+
+take_stand_ins() {
+    stand_ins=()
+    stand_in_files=()
+    [ ! -e "$work/stand-ins.tar" ] || docker load --quiet --input "$work/stand-ins.tar" >/dev/null
 }

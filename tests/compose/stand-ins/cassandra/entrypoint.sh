@@ -1,6 +1,10 @@
 #!/bin/bash
 # One node; CASSANDRA_CLUSTER_NAME, MAX_HEAP_SIZE and JVM_EXTRA_OPTS as in the image.
 set -eu
+if [ "$(id -u)" -eq 0 ]; then
+    chown -R cassandra /var/lib/cassandra
+    exec setpriv --reuid=cassandra --regid=cassandra --clear-groups "$0" "$@"
+fi
 address=$(hostname -i)
 data=/var/lib/cassandra
 yaml=/tmp/cassandra.yaml

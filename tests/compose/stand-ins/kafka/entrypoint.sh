@@ -2,6 +2,10 @@
 # Reads the environment as Confluent's images do: KAFKA_LOG_DIRS=x is log.dirs=x, with __ for _ and ___ for -.
 # ZOOKEEPER_CLIENT_PORT makes it a ZooKeeper; its properties are camel case.
 set -eu
+if [ -n "${KAFKA_PORT:-}${KAFKA_HOST:-}" ]; then
+    echo "KAFKA_PORT and KAFKA_HOST are deprecated: use KAFKA_ADVERTISED_LISTENERS" >&2
+    exit 1
+fi
 file=/opt/kafka/server.properties
 
 kafka_properties() {
