@@ -100,8 +100,9 @@ has_worker() {
 check_kraft() {
     local name document outer=$project
     compose stop >"$work/down.log" 2>&1
-    name=$(cd "$checkout" && docker compose --env-file "$work/.env" -f docker-compose.yml -f docker-compose.kraft.yml config \
-        | sed -n 's/^name: //p')
+    # By `COMPOSE_FILE` in .env.
+    { cat "$work/.env" && echo COMPOSE_FILE=docker-compose.yml:docker-compose.kraft.yml; } >"$work/kraft.env"
+    name=$(cd "$checkout" && docker compose --env-file "$work/kraft.env" config | sed -n 's/^name: //p')
     [ "$name" = datastreaming-kraft ] || fail "KRaft's project is $name: it would share volumes with ZooKeeper's mode"
     project+=-kraft
     variants=(kraft without-control-center)
