@@ -13,13 +13,14 @@ max_image_mb=60
 # CONTROL_CENTER_MEMORY of .env.example.
 control_center_mb=3221
 
+# Runs a step, and says how long it took and what it found.
 step() {
-    local title=$1 began=$SECONDS
+    local title=$1 began=$SECONDS said=${#report[@]}
     shift
     echo "compose-test: $title ..."
     "$@"
     report+=("$(printf '%4d s  %s' "$((SECONDS - began))" "$title")")
-    echo "compose-test: ${report[-1]}"
+    printf 'compose-test: %s\n' "${report[@]:said}"
 }
 
 fail() {

@@ -131,7 +131,7 @@ start_engine() {
 
 stop_engine() {
     [ -n "$engine_pid" ] || return 0
-    kill "$engine_pid"
+    kill "$engine_pid" || true
     wait "$engine_pid" || true
     engine_pid=
 }
