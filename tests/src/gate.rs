@@ -59,6 +59,11 @@ impl Gate {
         self.port
     }
 
+    /// How often somebody came, let in or not.
+    pub fn tried(&self) -> u64 {
+        *self.accepted.borrow()
+    }
+
     /// Every connection ends, and none is made.
     pub fn close(&self) {
         self.state.send_modify(|state| state.closed = true);

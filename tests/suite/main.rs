@@ -28,3 +28,4 @@ mod spark;
 mod stages;
 mod stream_processor;
 mod values;
+mod verify_waits;

@@ -21,8 +21,8 @@ fn url(port: u16, env: &TestEnv) -> String {
     format!("http://127.0.0.1:{port}/{path}")
 }
 
-fn port_of(url: &str) -> u16 {
-    let host = url.split("://").nth(1).unwrap().split('/').next().unwrap();
+pub(crate) fn port_of(address: &str) -> u16 {
+    let host = address.split_once("://").map_or(address, |(_, rest)| rest).split('/').next().unwrap();
     host.rsplit_once(':').unwrap().1.parse().unwrap()
 }
 

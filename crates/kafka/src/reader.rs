@@ -32,6 +32,17 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether reading again may succeed without anybody's doing.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Kafka { source, .. } => !is_final(source),
+            Self::Stalled { .. } => true,
+        }
+    }
+}
+
 /// What is read of a topic.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Part {
@@ -153,8 +164,9 @@ fn assign(
     Ok(ends)
 }
 
-/// Whether reading on is pointless.
-fn is_final(error: &KafkaError) -> bool {
+/// Whether asking again is pointless.
+#[must_use]
+pub fn is_final(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(

@@ -34,6 +34,13 @@ pub(crate) struct OffsetsError {
     source: KafkaError,
 }
 
+impl OffsetsError {
+    /// Whether the brokers may answer later without anybody's doing.
+    pub(crate) fn is_transient(&self) -> bool {
+        !kafka::reader::is_final(&self.source)
+    }
+}
+
 /// Asks for one topic as one group; never joins the group.
 #[derive(Clone)]
 pub(crate) struct Watcher {

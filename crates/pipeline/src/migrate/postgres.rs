@@ -34,14 +34,7 @@ impl PostgresError {
     /// Whether the server is away or starting.
     fn is_transient(&self) -> bool {
         match self {
-            Self::Connect { source, .. } => match source {
-                sqlx::Error::Io(_) => true,
-                // Operator intervention ("the database system is starting up") and too many connections.
-                sqlx::Error::Database(error) => {
-                    error.code().is_some_and(|code| code.starts_with("57P") || code == "53300")
-                }
-                _ => false,
-            },
+            Self::Connect { source, .. } => wait::is_postgres_away(source),
             Self::Statement { .. } | Self::Migration(_) => false,
         }
     }

@@ -1,10 +1,9 @@
 //! What the readers miss, as the metadata of their committed offsets has it.
 
 use kafka::sequence::{Ledger, Missing};
-use service::BoxError;
 
 use crate::config::Settings;
-use crate::offsets::Watcher;
+use crate::offsets::{OffsetsError, Watcher};
 
 /// Numbers that one reader misses in one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub(super) struct Gap {
 }
 
 /// Of the processor and of the sink.
-pub(super) async fn find(settings: &Settings) -> Result<Vec<Gap>, BoxError> {
+pub(super) async fn find(settings: &Settings) -> Result<Vec<Gap>, OffsetsError> {
     let readers = [
         (&settings.stream_processor.group, &settings.pipeline.raw_topic),
         (&settings.cassandra_sink.group, &settings.pipeline.processed_topic),

@@ -24,12 +24,12 @@ use tokio::runtime::Handle;
 
 use crate::config::Settings;
 use crate::dlq::{self, Position};
+use crate::offsets::OffsetsError;
 use crate::output::{Output, table as columns};
+use crate::wait;
 use gaps::Gap;
 use records::{Reader, Records};
 use table::Source;
-
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a repair is about.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ pub async fn run(
         orders::send(&mut source, plan, &stages.raw).await?;
     }
     output.line(format_args!("{rows} rows are to be published again"));
-    let left = wait(settings, &plans, within, output).await?;
+    let left = until_closed(settings, &plans, within, output).await?;
     document(&plans, rows, left, output);
     Ok(left == 0)
 }
@@ -128,29 +128,27 @@ async fn plan(settings: &Settings, gap: Gap, stages: &Stages, source: &mut Sourc
 }
 
 /// How many gaps are left after the time.
-async fn wait(
+async fn until_closed(
     settings: &Settings,
     plans: &[Plan],
     within: Duration,
     output: &Output,
 ) -> Result<usize, BoxError> {
     let begun = Instant::now();
-    loop {
-        let open = gaps::find(settings).await?;
-        let left = plans.iter().filter(|plan| open.contains(&plan.gap)).count();
-        if left == 0 {
-            output.line(format_args!("nothing is missing any more, {:.1} s", begun.elapsed().as_secs_f32()));
-            return Ok(0);
-        }
-        if begun.elapsed() + PAUSE > within {
-            output.line(format_args!(
-                "{left} gaps are still open: the records are on their way if relay, stream-processor and \
-                 cassandra-sink run; `pipeline repair` again shows whether they arrived"
-            ));
-            return Ok(left);
-        }
-        tokio::time::sleep(PAUSE).await;
+    let still_open = |open: &Vec<Gap>| plans.iter().filter(|plan| open.contains(&plan.gap)).count();
+    let closed = |open: &Vec<Gap>| still_open(open) == 0;
+    let look = || gaps::find(settings);
+    let open = wait::until_reached(within, output, OffsetsError::is_transient, closed, look).await?;
+    let left = still_open(&open);
+    if left == 0 {
+        output.line(format_args!("nothing is missing any more, {:.1} s", begun.elapsed().as_secs_f32()));
+    } else {
+        output.line(format_args!(
+            "{left} gaps are still open: the records are on their way if relay, stream-processor and \
+             cassandra-sink run; `pipeline repair` again shows whether they arrived"
+        ));
     }
+    Ok(left)
 }
 
 fn print(plans: &[Plan], output: &Output) {

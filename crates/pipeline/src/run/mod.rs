@@ -14,8 +14,7 @@ use sqlx::postgres::PgPoolOptions;
 use crate::airflow::{Airflow, AirflowError, DagRun};
 use crate::config::Settings;
 use crate::output::{Output, table};
-use crate::verify::Verifier;
-use crate::wait;
+use crate::{verify, wait};
 use bars::Bars;
 use follow::{Follower, Stages};
 
@@ -65,7 +64,7 @@ pub async fn run(settings: &Settings, request: &Request, output: &Output) -> Res
 
     let follower = follower.start(run_id);
     let followed = tokio::select! {
-        followed = follow(&airflow, &follower, run_id, triggered, output) => Some(followed?),
+        followed = follow(&airflow, &follower, dag_run.clone(), triggered, output) => Some(followed?),
         () = tokio::time::sleep(request.timeout) => None,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted?;
@@ -82,12 +81,14 @@ pub async fn run(settings: &Settings, request: &Request, output: &Output) -> Res
 
     let succeeded = dag_run.state == "success";
     let failures = if succeeded { Vec::new() } else { failures(&airflow, run_id).await };
-    let report = verify(settings, run_id, succeeded).await;
+    // After a success the stages have a moment to become equal; after a failure they are what they are.
+    let patience = if succeeded { VERIFY_PATIENCE } else { Duration::ZERO };
+    let report = verify::until_equal(settings, run_id, patience, output).await;
     let equal = report.as_ref().is_ok_and(|report| report.equal());
     milestones.push(Milestone { what: "verified", seconds: triggered.elapsed().as_secs_f64() });
     let verification = match &report {
         Ok(report) => report.document(20),
-        Err(error) => json!({ "error": error_chain(error.as_ref()) }),
+        Err(error) => json!({ "error": error_chain(error) }),
     };
     output.document(&json!({
         "run_id": run_id,
@@ -99,7 +100,7 @@ pub async fn run(settings: &Settings, request: &Request, output: &Output) -> Res
     }));
     match &report {
         Ok(report) => report.print(20, &output.people_only()),
-        Err(error) => output.line(format_args!("it can't be verified: {}", error_chain(error.as_ref()))),
+        Err(error) => output.line(format_args!("it can't be verified: {}", error_chain(error))),
     }
     for failure in &failures {
         output.line(failure);
@@ -146,16 +147,26 @@ fn conf(request: &Request) -> Value {
 async fn follow(
     airflow: &Airflow,
     follower: &Follower,
-    run_id: &str,
+    mut dag_run: DagRun,
     triggered: Instant,
     output: &Output,
 ) -> Result<(DagRun, Vec<Milestone>), BoxError> {
     let bars = Bars::new(output);
     let mut milestones: Vec<Milestone> = Vec::new();
     let mut asked = Instant::now();
-    let mut dag_run = airflow.run(run_id).await?;
+    let mut stages = Stages::default();
+    let mut failures = 0;
     loop {
-        let stages = follower.look().await?;
+        match follower.look().await {
+            Ok(seen) => stages = seen,
+            // The bars stand still until it answers again; the run is not affected, and its end comes from Airflow.
+            Err(error) => {
+                if failures == 0 {
+                    output.note(format_args!("can't look at the stages: {}", error_chain(error.as_ref())));
+                }
+                failures += 1;
+            }
+        }
         bars.show(&stages, &dag_run.state);
         let seconds = triggered.elapsed().as_secs_f64();
         for what in reached(&stages, &dag_run) {
@@ -170,7 +181,7 @@ async fn follow(
         tokio::time::sleep(LOOK).await;
         if asked.elapsed() > ASK_AIRFLOW {
             asked = Instant::now();
-            dag_run = match airflow.run(run_id).await {
+            dag_run = match airflow.run(&dag_run.dag_run_id).await {
                 Ok(dag_run) => dag_run,
                 // Airflow is busy or restarts; the run is not affected.
                 Err(error) if error.is_transient() => continue,
@@ -207,17 +218,6 @@ async fn failures(airflow: &Airflow, run_id: &str) -> Vec<String> {
         failures.push(format!("task {} failed: {}", task.task_id, said.join("; ")));
     }
     failures
-}
-
-/// After a success the stages have a moment to become equal; after a failure they are what they are.
-async fn verify(
-    settings: &Settings,
-    run_id: &str,
-    succeeded: bool,
-) -> Result<crate::verify::Report, BoxError> {
-    let verifier = Verifier::new(settings).await?;
-    let wait = if succeeded { VERIFY_PATIENCE } else { Duration::ZERO };
-    verifier.until_equal(run_id, wait).await
 }
 
 /// One connection is enough for what is asked here.

@@ -5,7 +5,10 @@ use std::collections::{BTreeSet, HashSet};
 use cassandra::{CassandraConfig, ConnectError};
 use futures::{StreamExt as _, TryStreamExt as _};
 use scylla::client::session::Session;
-use scylla::errors::{NextRowError, PagerExecutionError, PrepareError, TypeCheckError};
+use scylla::errors::{
+    DbError, NextPageError, NextRowError, PagerExecutionError, PrepareError, RequestAttemptError,
+    RequestError, TypeCheckError,
+};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use uuid::Uuid;
@@ -33,6 +36,57 @@ pub(crate) enum CassandraError {
     Rows { query: String, source: Box<NextRowError> },
     #[error("Cassandra's answer to `{query}` has other columns than expected")]
     Columns { query: String, source: Box<TypeCheckError> },
+}
+
+impl CassandraError {
+    /// Whether a node may answer later: anything but a refusal, or an answer that can't be read.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect(ConnectError::Unreachable { .. }) => true,
+            Self::Connect(ConnectError::Certificates { .. }) | Self::Columns { .. } => false,
+            Self::Prepare { source, .. } => is_prepared_later(source),
+            Self::Execute { source, .. } => match source.as_ref() {
+                PagerExecutionError::PrepareError(error) => is_prepared_later(error),
+                PagerExecutionError::NextPageError(error) => is_answered_later(error),
+                _ => false,
+            },
+            Self::Rows { source, .. } => match source.as_ref() {
+                NextRowError::NextPageError(error) => is_answered_later(error),
+                _ => false,
+            },
+        }
+    }
+}
+
+const fn is_prepared_later(error: &PrepareError) -> bool {
+    match error {
+        PrepareError::ConnectionPoolError(_) => true,
+        PrepareError::AllAttemptsFailed { first_attempt } => !is_refusal(first_attempt),
+        _ => false,
+    }
+}
+
+const fn is_answered_later(error: &NextPageError) -> bool {
+    match error {
+        NextPageError::RequestFailure(RequestError::LastAttemptError(attempt)) => !is_refusal(attempt),
+        NextPageError::RequestFailure(_) => true,
+        _ => false,
+    }
+}
+
+const fn is_refusal(error: &RequestAttemptError) -> bool {
+    matches!(
+        error,
+        RequestAttemptError::DbError(
+            DbError::SyntaxError
+                | DbError::Invalid
+                | DbError::ConfigError
+                | DbError::Unauthorized
+                | DbError::AuthenticationError
+                | DbError::ProtocolError,
+            _
+        )
+    )
 }
 
 /// A session that knows the tables.

@@ -6,6 +6,7 @@
 //! time it takes grows with the run and with what was written since, not with all that is stored.
 
 mod cassandra;
+mod error;
 mod postgres;
 mod report;
 mod topic;
@@ -16,13 +17,17 @@ use std::time::{Duration, Instant};
 use events::Registry;
 use service::BoxError;
 use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
 
 use crate::config::Settings;
 use crate::dlq::{self, Position};
 use crate::output::Output;
+use crate::wait;
+use cassandra::Tables;
+use error::VerifyError;
 pub(crate) use report::Report;
 use report::{DeadLetters, Stage};
-use topic::{Reader, Scan};
+use topic::{Reader, Scan, ScanError};
 
 /// An id of a profile, as the number that its UUID is.
 type Id = u128;
@@ -39,41 +44,37 @@ pub async fn run(
     wait: Duration,
     output: &Output,
 ) -> Result<bool, BoxError> {
-    let report = Verifier::new(settings).await?.until_equal(run_id, wait).await?;
+    let report = until_equal(settings, run_id, wait, output).await?;
     report.print(limit, output);
     Ok(report.equal())
 }
 
-/// Connections to all stages, for as many verifications as needed.
-pub(crate) struct Verifier<'a> {
-    settings: &'a Settings,
-    registry: Registry,
-    session: cassandra::Tables,
+/// Compares until all is equal or `wait` is over; at least once. A server that does not answer for a while is asked
+/// again within that time.
+pub(crate) async fn until_equal(
+    settings: &Settings,
+    run_id: &str,
+    wait: Duration,
+    output: &Output,
+) -> Result<Report, VerifyError> {
+    let verifier =
+        Verifier { settings, registry: Registry::new(&settings.registry)?, tables: OnceCell::new() };
+    let look = || verifier.verify(run_id);
+    wait::until_reached(wait, output, VerifyError::is_transient, Report::equal, look).await
 }
 
-impl<'a> Verifier<'a> {
-    pub(crate) async fn new(settings: &'a Settings) -> Result<Self, BoxError> {
-        let registry = Registry::new(&settings.registry)?;
-        let session = cassandra::Tables::connect(&settings.cassandra).await?;
-        Ok(Self { settings, registry, session })
-    }
+/// Connections for as many verifications as needed.
+struct Verifier<'a> {
+    settings: &'a Settings,
+    registry: Registry,
+    tables: OnceCell<Tables>,
+}
 
-    /// Compares until all is equal or `wait` is over; at least once.
-    pub(crate) async fn until_equal(&self, run_id: &str, wait: Duration) -> Result<Report, BoxError> {
-        const PAUSE: Duration = Duration::from_millis(500);
-        let begun = Instant::now();
-        loop {
-            let report = self.verify(run_id).await?;
-            if report.equal() || begun.elapsed() + PAUSE > wait {
-                return Ok(report);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
+impl Verifier<'_> {
     /// Compares all stages as they are now.
-    async fn verify(&self, run_id: &str) -> Result<Report, BoxError> {
+    async fn verify(&self, run_id: &str) -> Result<Report, VerifyError> {
         let begun = Instant::now();
+        let tables = self.tables.get_or_try_init(|| Tables::connect(&self.settings.cassandra)).await?;
         let mut reference = postgres::Reference::connect(self.settings).await?;
         let run = reference.run(run_id).await?;
         let pipeline = &self.settings.pipeline;
@@ -85,7 +86,7 @@ impl<'a> Verifier<'a> {
             self.scan(processed.to_owned(), run_id, since, HashSet::new()),
             self.scan_dead_letters(raw, run_id),
             self.scan_dead_letters(processed, run_id),
-            self.session.by_run(run_id),
+            tables.by_run(run_id),
         );
         let (profiles, raw_scan, processed_scan) = (profiles?, raw_scan?, processed_scan?);
         let (raw_dead, processed_dead, by_run) = (raw_dead?, processed_dead?, by_run?);
@@ -94,10 +95,8 @@ impl<'a> Verifier<'a> {
             .flatten()
             .copied()
             .collect();
-        let (by_id, by_country) = tokio::join!(
-            self.session.by_id(run_id, &everyone),
-            self.session.by_country(run_id, &profiles.partitions),
-        );
+        let (by_id, by_country) =
+            tokio::join!(tables.by_id(run_id, &everyone), tables.by_country(run_id, &profiles.partitions),);
 
         let dead_letters = |dead: Scan| DeadLetters {
             records: dead.records_of_all,
@@ -119,10 +118,11 @@ impl<'a> Verifier<'a> {
         })
     }
 
-    async fn scan_dead_letters(&self, source: &str, run_id: &str) -> Result<Scan, BoxError> {
+    async fn scan_dead_letters(&self, source: &str, run_id: &str) -> Result<Scan, VerifyError> {
         let topic = kafka::dead_letter::topic(source);
         let (kafka, name) = (self.settings.kafka.clone(), topic.clone());
-        let resolved = tokio::task::spawn_blocking(move || dlq::resolved(&kafka, &name)).await??;
+        let resolved = tokio::task::spawn_blocking(move || dlq::resolved(&kafka, &name)).await?;
+        let resolved = resolved.map_err(ScanError::from)?;
         self.scan(topic, run_id, None, resolved).await
     }
 
@@ -133,7 +133,7 @@ impl<'a> Verifier<'a> {
         run_id: &str,
         since: Option<i64>,
         resolved: HashSet<Position>,
-    ) -> Result<Scan, BoxError> {
+    ) -> Result<Scan, VerifyError> {
         let reader = Reader {
             kafka: self.settings.kafka.clone(),
             registry: self.registry.clone(),

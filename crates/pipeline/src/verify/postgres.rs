@@ -1,6 +1,7 @@
 //! The reference: the run and its rows in PostgreSQL.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
@@ -11,13 +12,29 @@ use uuid::Uuid;
 
 use super::Ids;
 use crate::config::Settings;
+use crate::wait;
+
+/// Bound of the time without an answer, or without another row of one.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PostgresError {
     #[error("PostgreSQL at {host}:{port} can't be asked for the run")]
     Sql { host: String, port: u16, source: sqlx::Error },
+    #[error("PostgreSQL at {host}:{port} says nothing for {} s", PATIENCE.as_secs())]
+    Silent { host: String, port: u16 },
     #[error("PostgreSQL has no run {wanted:?}; the latest are: {latest}")]
     UnknownRun { wanted: String, latest: String },
+}
+
+impl PostgresError {
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Sql { source, .. } => wait::is_postgres_away(source),
+            Self::Silent { .. } => true,
+            Self::UnknownRun { .. } => false,
+        }
+    }
 }
 
 /// A run as the fetcher left it.
@@ -43,31 +60,48 @@ pub(super) struct Profiles {
     pub(super) partitions: BTreeSet<(String, String)>,
 }
 
-pub(super) struct Reference {
-    connection: PgConnection,
+/// Where the server is, for what is said of it.
+#[derive(Clone)]
+struct Place {
     host: String,
     port: u16,
 }
 
+impl Place {
+    async fn answer<T>(
+        &self,
+        asked: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, PostgresError> {
+        let Self { host, port } = self.clone();
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answer) => answer.map_err(|source| PostgresError::Sql { host, port, source }),
+            Err(_) => Err(PostgresError::Silent { host, port }),
+        }
+    }
+}
+
+pub(super) struct Reference {
+    connection: PgConnection,
+    place: Place,
+}
+
 impl Reference {
     pub(super) async fn connect(settings: &Settings) -> Result<Self, PostgresError> {
-        let (host, port) = (settings.postgres.host.clone(), settings.postgres.port);
-        match settings.postgres_options().connect().await {
-            Ok(connection) => Ok(Self { connection, host, port }),
-            Err(source) => Err(PostgresError::Sql { host, port, source }),
-        }
+        let place = Place { host: settings.postgres.host.clone(), port: settings.postgres.port };
+        let connection = place.answer(settings.postgres_options().connect()).await?;
+        Ok(Self { connection, place })
     }
 
     pub(super) async fn run(&mut self, run_id: &str) -> Result<Run, PostgresError> {
         let query = "SELECT run_id, status, requested, fetched, stored, rejected, duplicates, simulated, \
                      created_at, finished_at FROM fetch_runs WHERE run_id = $1";
-        let run = sqlx::query_as(query).bind(run_id).fetch_optional(&mut self.connection).await;
-        if let Some(run) = run.map_err(|source| self.error(source))? {
+        let run = sqlx::query_as(query).bind(run_id).fetch_optional(&mut self.connection);
+        if let Some(run) = self.place.answer(run).await? {
             return Ok(run);
         }
         let query = "SELECT run_id FROM fetch_runs ORDER BY created_at DESC LIMIT 5";
-        let latest: Result<Vec<String>, _> = sqlx::query_scalar(query).fetch_all(&mut self.connection).await;
-        let latest = latest.map_err(|source| self.error(source))?;
+        let latest = sqlx::query_scalar(query).fetch_all(&mut self.connection);
+        let latest: Vec<String> = self.place.answer(latest).await?;
         let latest = if latest.is_empty() { "none".to_owned() } else { latest.join(", ") };
         Err(PostgresError::UnknownRun { wanted: run_id.to_owned(), latest })
     }
@@ -76,22 +110,11 @@ impl Reference {
         let query = "SELECT id, nat, to_char(registered_at AT TIME ZONE 'UTC', 'YYYY-MM') FROM users WHERE run_id = $1";
         let mut profiles = Profiles { ids: Ids::new(), partitions: BTreeSet::new() };
         let mut rows = sqlx::query_as(query).bind(run_id).fetch(&mut self.connection);
-        let failure = loop {
-            match rows.try_next().await {
-                Ok(Some((id, country, month))) => {
-                    let id: Uuid = id;
-                    profiles.ids.insert(id.as_u128());
-                    profiles.partitions.insert((country, month));
-                }
-                Ok(None) => return Ok(profiles),
-                Err(source) => break source,
-            }
-        };
-        drop(rows);
-        Err(self.error(failure))
-    }
-
-    fn error(&self, source: sqlx::Error) -> PostgresError {
-        PostgresError::Sql { host: self.host.clone(), port: self.port, source }
+        while let Some((id, country, month)) = self.place.answer(rows.try_next()).await? {
+            let id: Uuid = id;
+            profiles.ids.insert(id.as_u128());
+            profiles.partitions.insert((country, month));
+        }
+        Ok(profiles)
     }
 }

@@ -23,6 +23,16 @@ pub(crate) enum ScanError {
     Registry { topic: String, source: Box<SchemaFailure> },
 }
 
+impl ScanError {
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Topic(error) => error.is_transient(),
+            // A schema that does not exist is no failure: what has its id can't be decoded, and is counted.
+            Self::Registry { .. } => true,
+        }
+    }
+}
+
 /// What a topic has.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
