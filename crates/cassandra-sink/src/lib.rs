@@ -6,6 +6,7 @@
 //! What never can be written goes to the dead-letter topic ([`dead_letters`]).
 
 pub mod availability;
+mod cli;
 pub mod cluster;
 pub mod config;
 pub mod consumer;
@@ -35,6 +36,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use cli::main;
 use cluster::Cluster;
 use config::Settings;
 use consumer::Poller;

@@ -1,6 +1,7 @@
-//! Arguments, and `fetcher run`: one run without the service.
+//! The command line, and `fetcher run`: one run without the service.
 
 use std::io::Write as _;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -10,7 +11,7 @@ use service::{BoxError, Context};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnection;
 
-use crate::config::Settings;
+use crate::config::{FetcherConfig, Settings};
 use crate::engine::Engine;
 use crate::execute::{End, execute};
 use crate::request::{Draft, FieldError, RunRequest};
@@ -25,48 +26,61 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Takes user profiles from the randomuser.me API into PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "fetcher", version)]
-pub struct Cli {
-    /// Where the configuration comes from.
+struct Cli {
     #[command(flatten)]
-    pub common: CommonArgs,
-    /// What to do; `serve` if nothing is said.
+    common: CommonArgs,
     #[command(subcommand)]
-    pub command: Option<Command>,
+    command: Option<Command>,
 }
 
-/// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// As every service.
+enum Command {
     #[command(flatten)]
     Service(ServiceCommand),
     /// Do one run without the service: progress on stderr, its row on stdout
     Run(RunArgs),
 }
 
+/// Runs the process from its arguments to its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { common, command } = Cli::parse();
+    match command.unwrap_or(Command::Service(ServiceCommand::Serve)) {
+        Command::Service(ServiceCommand::Serve) => {
+            service::run("fetcher", &common, Settings::load_service, crate::serve)
+        }
+        Command::Service(ServiceCommand::Healthcheck) => service::healthcheck("fetcher", &common, |config| {
+            Ok(config.section::<FetcherConfig>("fetcher")?.listen)
+        }),
+        Command::Run(args) => service::run("fetcher", &common, Settings::load, async |settings, context| {
+            run(settings, args, context).await
+        }),
+    }
+}
+
 /// One run. The same run id again goes on where it ended.
 #[derive(Debug, Clone, Args)]
-pub struct RunArgs {
+struct RunArgs {
     /// Users to fetch
     #[arg(long, value_name = "N")]
-    pub count: u64,
+    count: u64,
     /// Nationalities to choose from, such as de,fr; all if none is given
     #[arg(long, value_name = "CODE", value_delimiter = ',')]
-    pub nationalities: Vec<String>,
+    nationalities: Vec<String>,
     /// The API's seed; derived from the run id if none is given
     #[arg(long)]
-    pub seed: Option<String>,
+    seed: Option<String>,
     /// Name of the run; a new one if none is given
     #[arg(long, value_name = "ID")]
-    pub run_id: Option<String>,
+    run_id: Option<String>,
     /// Print the run's row as JSON
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 }
 
 /// Why `fetcher run` ended without success.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+enum RunError {
     /// Arguments that can't be used.
     #[error("{}", list(.0))]
     Invalid(Vec<FieldError>),
@@ -105,7 +119,7 @@ fn list(errors: &[FieldError]) -> String {
 ///
 /// # Errors
 /// Anything but a run that has succeeded.
-pub async fn run(settings: Settings, args: RunArgs, context: Context) -> Result<(), BoxError> {
+async fn run(settings: Settings, args: RunArgs, context: Context) -> Result<(), BoxError> {
     let run_id = args.run_id.clone().unwrap_or_else(|| format!("cli__{}", uuid::Uuid::new_v4()));
     let draft = Draft { run_id, count: args.count, nationalities: args.nationalities, seed: args.seed };
     let request = RunRequest::check(draft, (&settings.fetcher).into()).map_err(RunError::Invalid)?;

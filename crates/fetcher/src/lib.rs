@@ -6,7 +6,7 @@
 //! ([`seed`]), so page N is the same users on every try, also after a crash.
 
 pub mod api;
-pub mod cli;
+mod cli;
 pub mod client;
 pub mod config;
 pub mod copy;
@@ -34,6 +34,7 @@ use tokio::sync::Notify;
 
 use api::ApiState;
 use api::auth::Token;
+pub use cli::main;
 use config::Settings;
 use engine::Engine;
 

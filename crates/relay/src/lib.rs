@@ -8,6 +8,7 @@
 
 pub mod catalog;
 pub mod change;
+mod cli;
 pub mod config;
 pub mod error;
 pub mod interrupts;
@@ -41,6 +42,7 @@ use events::Registry;
 use futures::FutureExt as _;
 use service::{BoxError, Context};
 
+pub use cli::main;
 use config::Settings;
 
 /// Starts the service: the admin port at once, the stream as soon as everything it needs is there.

@@ -6,6 +6,7 @@
 
 pub mod batch;
 mod board;
+mod cli;
 pub mod config;
 mod consumer;
 pub mod continuity;
@@ -29,6 +30,7 @@ use service::{BoxError, Context};
 use tokio_util::sync::CancellationToken;
 
 use board::Board;
+pub use cli::main;
 use config::Settings;
 pub use error::{ProcessorError, SessionError};
 use tally::Tally;
