@@ -123,8 +123,10 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// `Some(false)`: the trailer. `None`: not a row.
-fn read_binary(row: &[u8], cells: &mut Vec<Cell>) -> Option<bool> {
+/// Reads a row of `COPY … (FORMAT binary)` and appends its cells, which point into it. Returns `Some(false)` for the
+/// trailer that follows the last row, `None` for what is neither.
+#[must_use]
+pub fn read_binary(row: &[u8], cells: &mut Vec<Cell>) -> Option<bool> {
     let (count, mut rest) = row.split_first_chunk::<2>()?;
     let count = i16::from_be_bytes(*count);
     for _ in 0..count.max(0) {
@@ -147,8 +149,10 @@ fn read_binary(row: &[u8], cells: &mut Vec<Cell>) -> Option<bool> {
     rest.is_empty().then_some(count >= 0)
 }
 
-/// `None`: not a row.
-fn read_text(line: &[u8], text: &mut Vec<u8>, cells: &mut Vec<Cell>) -> Option<()> {
+/// Reads a line of `COPY` in text form: appends its values to `text` without their escapes, and the cells that point
+/// into it. Returns `None` if it is not a line.
+#[must_use]
+pub fn read_text(line: &[u8], text: &mut Vec<u8>, cells: &mut Vec<Cell>) -> Option<()> {
     for field in line.strip_suffix(b"\n")?.split(|byte| *byte == b'\t') {
         if field == br"\N" {
             cells.push(Cell::Null);

@@ -5,7 +5,7 @@
 //! kept, so that the stream can leave them out, by key range where a snapshot took several attempts
 //! (see [`crate::progress::Coverage`]).
 
-pub(crate) mod copy;
+pub mod copy;
 
 use std::task::Poll;
 use std::time::{Duration, Instant};
