@@ -18,10 +18,10 @@ own_path=$PATH
 choose_dockers() {
     if [ -n "${DOCKERS:-}" ]; then
         echo "$DOCKERS"
-    elif docker info >/dev/null 2>&1; then
+    elif docker info >/dev/null 2>&1 || { [ "${ONLY:-}" = configuration ] && docker compose version >/dev/null 2>&1; }; then
         echo machine
     elif [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        if [ "${ONLY:-}" = images ]; then
+        if [ -n "${ONLY:-}" ]; then
             echo debian
         elif command -v go >/dev/null; then
             echo current debian
@@ -110,12 +110,13 @@ start_engine() {
         return
     fi
     install_docker "$name"
+    export PATH=$tools/$name/bin:$own_path DOCKER_CONFIG=$tools/$name/config DOCKER_HOST=unix://$folder/docker.sock
+    [ "${ONLY:-}" != configuration ] || return 0
     mkdir -p "$folder"
     echo '{}' >"$folder/daemon.json"
     [ "$name" = debian ] || echo '{"features": {"containerd-snapshotter": true}}' >"$folder/daemon.json"
     options=(--host "unix://$folder/docker.sock" --data-root "$folder/data" --exec-root "$folder/exec"
         --pidfile "$folder/docker.pid" --config-file "$folder/daemon.json")
-    export PATH=$tools/$name/bin:$own_path DOCKER_CONFIG=$tools/$name/config DOCKER_HOST=unix://$folder/docker.sock
     echo "compose-test: starting dockerd of \`$name\`"
     dockerd "${options[@]}" >"$folder/dockerd.log" 2>&1 &
     engine_pid=$!

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # docker-compose.yml, unchanged, from nothing to profiles in Cassandra, through kills, scaling, restarts, other passwords,
 # Spark and KRaft. Needs a Docker engine, or root on Debian to install and start some (engine.sh); exit code 3 if there
-# can be none. ONLY=images stops after the images are built. KEEP=1 leaves the containers up at the end. DOCKERS and WORK
+# can be none. ONLY=configuration needs no engine and takes seconds, ONLY=images stops after the images are built. KEEP=1 leaves the containers up at the end. DOCKERS and WORK
 # choose the engines and where their data is kept.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -37,12 +37,12 @@ compose() {
 clean_up() {
     local status=$?
     trap - EXIT
-    if [ "$status" -ne 0 ] && [ -e "$work/.env" ]; then
+    if [ "$status" -ne 0 ] && [ -e "$work/.env" ] && [ "${ONLY:-}" != configuration ]; then
         compose ps --all || true
         compose logs --tail 20 --no-color || true
     fi
     if [ "${KEEP:-0}" != 1 ]; then
-        if [ -e "$work/.env" ]; then remove_all || true; fi
+        if [ -e "$work/.env" ] && [ "${ONLY:-}" != configuration ]; then remove_all || true; fi
         stop_engine
         [ -n "$keep_work" ] || rm -rf "$work"
     fi
@@ -53,13 +53,14 @@ trap clean_up EXIT
 dockers=$(choose_dockers)
 for name in $dockers; do
     with_spark=yes
-    if [ "$name" = debian ] || [ "${ONLY:-}" = images ]; then with_spark=; fi
+    if [ "$name" = debian ] || [ -n "${ONLY:-}" ]; then with_spark=; fi
     report+=("$name:")
     start_engine "$name"
-    report+=("          $(docker version --format 'Docker {{.Server.Version}}'), Compose $(docker compose version --short)")
-    take_stand_ins
+    report+=("          $(docker version --format 'Docker {{.Client.Version}}'), Compose $(docker compose version --short)")
     step "a checkout that only its owner reads" make_checkout
     step "configuration, and what is said of a wrong one" check_configuration
+    [ "${ONLY:-}" != configuration ] || break
+    take_stand_ins
     step "images, built from an empty cache at once" check_images
     [ "${ONLY:-}" != images ] || break
     if [ "$name" != current ]; then
