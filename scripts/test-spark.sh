@@ -5,6 +5,6 @@ set -euo pipefail
 source "$(dirname "$0")/env.sh"
 
 scripts/setup.sh
-# As `make test` builds it, so that nothing is built twice.
-cargo build --release --workspace --all-targets
+# As `make test` builds it, so that nothing is compiled twice.
+cargo build --release --workspace --lib --bins --tests
 cargo test --release --workspace --test suite -- --ignored --test-threads 1 --nocapture spark:: "$@"

@@ -16,7 +16,7 @@ use toml::{Table, Value};
 use crate::records::{self, Decoder, Record};
 use crate::service::Service;
 use crate::spark::Submission;
-use crate::{binary, project_file, servers};
+use crate::{binary, project_file, servers, shared};
 
 /// The token that `POST /runs` takes in tests.
 pub const TOKEN: &str = "a-token-for-tests";
@@ -62,8 +62,7 @@ impl TestEnv {
     /// The same with the servers of `config` for itself, and the others shared; for what would disturb other tests.
     pub async fn with_own(config: StackConfig, name: &str) -> (Stack, Self) {
         // Servers that start side by side on few processors answer too late for `pipeline migrate`.
-        static STARTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let _one_at_a_time = STARTS.lock().await;
+        let _one_at_a_time = shared::alone("starts").await;
         let own = Stack::start(config).await.expect("servers of its own");
         let env = Box::pin(Self::unmigrated_on(shared_servers().await, Some(&own), name)).await;
         env.migrate().await;
@@ -77,8 +76,7 @@ impl TestEnv {
 
     async fn migrate(&self) {
         // The registry of the tests can't take the first schemas of two subjects at once: its database is embedded.
-        static FIRST_SCHEMAS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-        let one_at_a_time = FIRST_SCHEMAS.lock().await;
+        let one_at_a_time = shared::alone("first-schemas").await;
         let output = self.pipeline(&["migrate"]);
         drop(one_at_a_time);
         assert!(output.status.success(), "pipeline migrate: {}", String::from_utf8_lossy(&output.stderr));
@@ -95,7 +93,8 @@ impl TestEnv {
             ..stack.endpoints()
         };
         static COUNTER: AtomicU32 = AtomicU32::new(1);
-        let name = format!("{name}_{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+        // Every test has a process of its own, and servers that it shares with others.
+        let name = format!("{name}_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let admin =
             PgPool::connect(postgres.postgres_url("postgres").expose_secret()).await.expect("PostgreSQL");
         let create = format!("CREATE DATABASE {name}");

@@ -1,17 +1,48 @@
 //! The servers of one test run.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use local_servers::{Stack, StackConfig};
 
-/// The servers, started when first asked for; every later caller gets the same ones.
+/// Names the root of the stack that all test processes share, as `scripts/test.sh` starts it.
+const SHARED_ROOT: &str = "TEST_SERVERS";
+
+/// Returns the servers that all tests share: those of `TEST_SERVERS`, or else new ones that end with this process,
+/// whatever ends it. The services that a test starts end with its own process in both cases.
 ///
-/// They end with the test process, whatever ends it. Their data is wiped by the next run, not by this one, so that
-/// a failed test can be looked into.
+/// Data is wiped by the next run, not by this one, so that a failed test can be looked into.
 pub fn servers() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
-    STACK.get_or_init(|| start(StackConfig::on_free_ports(fresh_root("servers")).expect("a configuration")))
+    STACK.get_or_init(|| {
+        let config = match std::env::var_os(SHARED_ROOT) {
+            Some(shared) => {
+                let own = fresh_root(&format!("services-{}", std::process::id()));
+                StackConfig::without_servers(own, Path::new(&shared))
+            }
+            None => StackConfig::on_free_ports(fresh_root("servers")),
+        };
+        start(config.expect("a configuration"))
+    })
+}
+
+/// Waits until no other test, of this process or another one, holds what has this name; holds it until the file is
+/// dropped.
+pub(crate) async fn alone(name: &'static str) -> File {
+    tokio::task::spawn_blocking(move || {
+        let folder = tests_root();
+        std::fs::create_dir_all(&folder).expect("a folder for locks");
+        let file = File::create(folder.join(format!("{name}.lock"))).expect("a file to lock");
+        file.lock().expect("a lock");
+        file
+    })
+    .await
+    .expect("a lock")
+}
+
+fn tests_root() -> PathBuf {
+    std::env::temp_dir().join("rust-datastreaming-tests")
 }
 
 /// Starts a stack on a runtime of its own: that of the test which happens to be first ends with it.
@@ -29,7 +60,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 /// An empty folder for a stack. Not below the build folder: PostgreSQL's user must be able to walk down to its data,
 /// wherever the clone is.
 pub fn fresh_root(name: &str) -> PathBuf {
-    let root = std::env::temp_dir().join("rust-datastreaming-tests").join(name);
+    let root = tests_root().join(name);
     if root.exists() {
         std::fs::remove_dir_all(&root).unwrap_or_else(|error| panic!("remove {}: {error}", root.display()));
     }

@@ -3,29 +3,14 @@
 // clippy.toml frees the test functions only, not what they share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod backpressure;
-mod cassandra_sink;
-mod chaos;
-mod configuration;
-mod continuity;
-mod crash_points;
+mod cli;
 mod deletes_and_order;
-mod dlq;
-mod documentation;
 mod end_to_end;
+mod faults;
 mod fetcher;
-mod lost_answers;
-mod poison;
+mod processor;
 mod python_client;
 mod relay;
-mod relay_connections;
-mod relay_large;
-mod relay_meanwhile;
-mod relay_slot;
-mod schema_evolution;
-mod sink_rows;
-mod spark;
+mod sink;
 mod stages;
-mod stream_processor;
 mod values;
-mod verify_waits;

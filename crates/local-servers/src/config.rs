@@ -16,6 +16,7 @@ use crate::{
     error::{Error, Result},
     ports::Ports,
     progress::Progress,
+    state::StackState,
 };
 
 /// A server that a stack can hold. Airflow runs as four processes, Spark as three, each other one as
@@ -281,6 +282,22 @@ impl StackConfig {
     /// All data servers on the standard ports, with the secrets of this root.
     pub fn on_standard_ports(root: impl Into<PathBuf>) -> Result<Self> {
         Self::new(root, Ports::standard())
+    }
+
+    /// No server of its own: it is told the ports and secrets of the stack that runs in `other`, and supervises
+    /// services that use it.
+    ///
+    /// # Errors
+    /// Fails if no stack runs in `other`.
+    pub fn without_servers(root: impl Into<PathBuf>, other: &Path) -> Result<Self> {
+        let nobody = || Error::Config(format!("no stack runs in {}", other.display()));
+        let state = StackState::load(other)?.filter(StackState::is_running).ok_or_else(nobody)?;
+        Ok(Self {
+            servers: Vec::new(),
+            kraft: state.kraft,
+            secrets: Secrets::load_or_create(other)?,
+            ..Self::new(root, state.ports)?
+        })
     }
 
     fn new(root: impl Into<PathBuf>, ports: Ports) -> Result<Self> {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{StackConfig, write_private},
     error::{Error, Result},
+    ports::Ports,
     process::{POLL, kill_tree, send, wait_dead},
     procfs::{self, ProcessId},
     servers,
@@ -114,6 +115,8 @@ pub struct StackState {
     pub kraft: bool,
     /// Where the servers are.
     pub endpoints: Endpoints,
+    /// The same as ports.
+    pub ports: Ports,
     /// What was started, in the order of the starts.
     pub processes: Vec<ProcessRecord>,
 }
@@ -218,6 +221,7 @@ mod tests {
             started_at: unix_seconds(),
             phase: Phase::Ready,
             kraft: false,
+            ports: Ports::standard(),
             endpoints: Endpoints {
                 postgres_port: 1,
                 kafka_bootstrap: "127.0.0.1:2".into(),

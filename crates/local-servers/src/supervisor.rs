@@ -322,6 +322,7 @@ impl Supervisor {
             phase: table.phase,
             kraft: self.config.kraft,
             endpoints: Endpoints::of(&self.config),
+            ports: self.config.ports,
             processes: entries.into_iter().map(Entry::record).collect(),
         };
         // Under the lock: two writers would share the temporary file.

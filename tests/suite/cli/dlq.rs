@@ -5,7 +5,7 @@ use pipeline_tests::wait::SOON;
 use pipeline_tests::{TestEnv, wait};
 use serde_json::Value;
 
-use crate::stream_processor::{Users, arrived, ids, until_arrived};
+use crate::processor::{Users, arrived, ids, until_arrived};
 
 const LETTERS: usize = 2_400;
 

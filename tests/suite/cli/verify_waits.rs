@@ -5,7 +5,7 @@ use std::time::Duration;
 use pipeline_tests::{Flow, Gate, servers, wait};
 use tokio::net::TcpListener;
 
-use crate::relay_connections::port_of;
+use crate::relay::connections::port_of;
 
 const SOON: Duration = Duration::from_secs(60);
 const RUN: &str = "waits";

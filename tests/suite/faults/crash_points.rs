@@ -14,8 +14,8 @@ use randomuser_sim::{SimConfig, Simulator};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::continuity::assert_continuous;
 use crate::deletes_and_order::{change, insert_known};
+use crate::processor::continuity::assert_continuous;
 use crate::stages::become_equal;
 
 /// Fetched while it happens.

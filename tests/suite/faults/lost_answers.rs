@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::stream_processor::{Users, arrived, ids, until_arrived};
+use crate::processor::{Users, arrived, ids, until_arrived};
 
 /// The end of a transaction: <https://kafka.apache.org/protocol#The_Messages_EndTxn>.
 const END_TXN: [u8; 2] = 26_i16.to_be_bytes();

@@ -10,7 +10,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
-use crate::stream_processor::{Users, ids, until_arrived};
+use crate::processor::{Users, ids, until_arrived};
 
 const LIMIT: &str = "20000";
 

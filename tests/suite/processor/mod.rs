@@ -1,5 +1,8 @@
 //! The stream processor between two topics: exactly once, whatever is killed, and nothing blocks it.
 
+pub(crate) mod continuity;
+mod spark;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,7 +15,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::json;
 
-use crate::stream_processor::{Gate, Users, arrived, ids, until_arrived};
+use crate::processor::{Gate, Users, arrived, ids, until_arrived};
 
 const COUNT: usize = 100_000;
 /// A job of Spark takes its time to start, and the machine has other things to do.

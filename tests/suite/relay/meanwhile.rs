@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::continuity::assert_continuous;
+use crate::processor::continuity::assert_continuous;
 use crate::relay::insert;
 use crate::stages;
 

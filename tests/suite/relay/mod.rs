@@ -1,5 +1,11 @@
 //! The relay between PostgreSQL and its topic: each committed change once, whatever is killed.
 
+pub(crate) mod connections;
+mod large;
+mod meanwhile;
+mod schema_evolution;
+mod slot;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

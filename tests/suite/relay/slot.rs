@@ -8,7 +8,7 @@ use pipeline_tests::wait::SOON;
 use pipeline_tests::{TestEnv, wait};
 use sqlx::PgPool;
 
-use crate::continuity::assert_continuous;
+use crate::processor::continuity::assert_continuous;
 use crate::relay::{execute, ids, insert, keys, on_its_own_server, until_count};
 use crate::stages;
 

@@ -1,5 +1,7 @@
 //! The sink between its topic and Cassandra: the right state whatever is repeated, late, killed or refused.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -10,8 +10,8 @@ use pipeline_tests::wait::SOON;
 use pipeline_tests::{Service, TestEnv, servers, wait};
 use uuid::Uuid;
 
-use crate::cassandra_sink::{CREATED, Change, Users, count, countries, counts};
-use crate::stream_processor::Gate;
+use crate::processor::Gate;
+use crate::sink::{CREATED, Change, Users, count, countries, counts};
 
 const READ: Change<'static> = Change { op: "r", lsn: 10, ..CREATED };
 
