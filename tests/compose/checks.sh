@@ -62,11 +62,15 @@ make_checkout() {
 
 check_configuration() {
     local profiles=(--profile sim --profile spark --profile tools) variant message
-    for variant in "" kraft spark without-control-center "kraft spark without-control-center"; do
+    for variant in "" kraft spark without-control-center community "kraft spark community"; do
         # shellcheck disable=SC2206 # One or more, or none.
         variants=($variant)
         compose "${profiles[@]}" config -q
     done
+    variants=(community)
+    if compose config | grep -i -e cp-server -e control-center: -e confluent_ -e ConfluentMetrics; then
+        fail "the community variant has commercial parts"
+    fi
     variants=()
     if message=$(cd "$checkout" && docker compose --env-file /dev/null -f docker-compose.yml config -q 2>&1); then
         fail "a configuration without secrets is taken as valid"

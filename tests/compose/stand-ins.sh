@@ -70,7 +70,7 @@ build_stand_in() {
     fetch_programs
     case $image in
         rust:*) build_rust "$image" ;;
-        confluentinc/cp-zookeeper:* | confluentinc/cp-server:*) build kafka "$image" "$(cached kafka-3.9.1)/libs" libs ;;
+        confluentinc/cp-zookeeper:* | confluentinc/cp-server:* | confluentinc/cp-kafka:*) build kafka "$image" "$(cached kafka-3.9.1)/libs" libs ;;
         confluentinc/cp-schema-registry:*)
             build schema-registry "$image" "$(cached schema-registry-2.5.11.Final)" registry
             ;;
@@ -98,6 +98,7 @@ build_rust() {
 # Every upstream image of docker-compose.yml and of our Dockerfiles; Spark's only where it is started.
 upstream_images() {
     compose --profile sim config --images | grep -v '^datastreaming/'
+    (variants=(community) && compose config --images broker)
     sed -n 's/^FROM \([^ ]*:[^ ]*\).*/\1/p' "$root"/docker/Dockerfile "$root"/docker/airflow/Dockerfile \
         | if [ -z "$with_spark" ]; then grep -v '^apache/spark:'; else cat; fi
 }

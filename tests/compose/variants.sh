@@ -96,7 +96,7 @@ has_worker() {
     [ "$(curl -fsS "http://127.0.0.1:${SPARK_MASTER_UI_PORT:-9090}/json/" | json .aliveworkers)" = 1 ]
 }
 
-# In a project of its own, beside the volumes of the other; Control Center is left out, as README tells.
+# In a project of its own, beside the volumes of the other; without commercial parts, too.
 check_kraft() {
     local name document outer=$project
     compose stop >"$work/down.log" 2>&1
@@ -105,7 +105,7 @@ check_kraft() {
     name=$(cd "$checkout" && docker compose --env-file "$work/kraft.env" config | sed -n 's/^name: //p')
     [ "$name" = datastreaming-kraft ] || fail "KRaft's project is $name: it would share volumes with ZooKeeper's mode"
     project+=-kraft
-    variants=(kraft without-control-center)
+    variants=(kraft community)
     up --wait
     if compose ps --all --services | grep -x -e zookeeper -e control-center; then fail "ZooKeeper or Control Center runs"; fi
     document=$(pipeline run --count 5000 --json) || fail "the DAG run: $document"

@@ -5,19 +5,18 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::postgres::{PgConnection, PgExecutor};
-use sqlx::{Connection as _, FromRow};
+use sqlx::postgres::{PgConnection, PgExecutor, PgRow};
+use sqlx::{Connection as _, FromRow, Row as _};
 
 use crate::database::DatabaseError;
 use crate::request::{FieldError, RunRequest};
 
 /// A run as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Run {
     /// The caller's name for it.
     pub run_id: String,
     /// Where it stands.
-    #[sqlx(try_from = "String")]
     pub status: Status,
     /// Users wanted.
     pub requested: i64,
@@ -49,6 +48,33 @@ pub struct Run {
     pub started_at: Option<DateTime<Utc>>,
     /// When it succeeded or failed.
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl FromRow<'_, PgRow> for Run {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let status = row.try_get::<String, _>("status")?;
+        let status = Status::try_from(status)
+            .map_err(|source| sqlx::Error::ColumnDecode { index: "status".to_owned(), source: source.into() })?;
+        Ok(Self {
+            run_id: row.try_get("run_id")?,
+            status,
+            requested: row.try_get("requested")?,
+            nationalities: row.try_get("nationalities")?,
+            seed: row.try_get("seed")?,
+            page_size: row.try_get("page_size")?,
+            next_page: row.try_get("next_page")?,
+            fetched: row.try_get("fetched")?,
+            stored: row.try_get("stored")?,
+            rejected: row.try_get("rejected")?,
+            duplicates: row.try_get("duplicates")?,
+            attempts: row.try_get("attempts")?,
+            simulated: row.try_get("simulated")?,
+            reason: row.try_get("reason")?,
+            created_at: row.try_get("created_at")?,
+            started_at: row.try_get("started_at")?,
+            finished_at: row.try_get("finished_at")?,
+        })
+    }
 }
 
 /// Where a run stands.
