@@ -7,8 +7,9 @@ use std::time::Duration;
 use cassandra::CassandraConfig;
 use events::RegistryConfig;
 use kafka::KafkaConfig;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use service::config::units::duration;
+use service::config::units::{DurationText, duration};
 use service::config::{Config, ConfigError};
 
 /// Name of the section.
@@ -28,7 +29,7 @@ pub struct Settings {
 }
 
 /// `[cassandra_sink]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SinkConfig {
     /// Address of the admin port.
@@ -56,20 +57,23 @@ pub struct SinkConfig {
     pub max_record_bytes: usize,
     /// How often the position reached is committed.
     #[serde(with = "duration", default = "default_commit_interval")]
+    #[schemars(with = "DurationText")]
     pub commit_interval: Duration,
     /// How long writes may take to end when partitions are given up or the sink stops. What has not ended by then is
     /// written again by whoever is next.
     #[serde(with = "duration", default = "default_drain_timeout")]
+    #[schemars(with = "DurationText")]
     pub drain_timeout: Duration,
     /// When a write that has no answer is sent to another replica as well; `0s` for never.
     #[serde(with = "duration", default)]
+    #[schemars(with = "DurationText")]
     pub speculative_after: Duration,
     /// Tables that every record goes to.
     pub tables: Vec<TableConfig>,
 }
 
 /// A table that records go to.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TableConfig {
     /// Name, without the keyspace.

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
-use service::config::units::duration;
+use service::config::units::{DurationText, duration};
 use service::config::{Config, ConfigError};
 
 /// Name of the section.
@@ -15,7 +16,7 @@ pub const SECTION: &str = "cassandra";
 const NAME_LIMIT: usize = 48;
 
 /// The cluster, the keyspace and how requests are sent.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CassandraConfig {
     /// `host:port` of nodes that are asked for the others; one that answers is enough.
@@ -27,6 +28,7 @@ pub struct CassandraConfig {
     /// Role, where the cluster asks for one.
     pub user: Option<String>,
     /// The role's password, usually from `PIPELINE__CASSANDRA__PASSWORD`.
+    #[schemars(with = "Option<String>")]
     pub password: Option<SecretString>,
     /// File with the certificate authorities to trust; connections are encrypted if it is set.
     pub ssl_ca_location: Option<PathBuf>,
@@ -41,14 +43,16 @@ pub struct CassandraConfig {
     pub compression: Compression,
     /// Bound of opening a connection.
     #[serde(with = "duration", default = "default_timeout")]
+    #[schemars(with = "DurationText")]
     pub connect_timeout: Duration,
     /// Bound of one request, the driver's own retries included.
     #[serde(with = "duration", default = "default_timeout")]
+    #[schemars(with = "DurationText")]
     pub request_timeout: Duration,
 }
 
 /// As of CQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Consistency {
     /// One replica anywhere.
@@ -67,7 +71,7 @@ pub enum Consistency {
 }
 
 /// Compression of frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// None: rows are small, and a node spends more on it than the network saves.

@@ -9,20 +9,22 @@ use std::time::Duration;
 use schema_registry_converter::async_impl::schema_registry::{SrSettings, post_schema};
 use schema_registry_converter::error::SRCError;
 use schema_registry_converter::schema_registry_common::{RawError, SchemaType, SuppliedSchema};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use service::config::ConfigError;
-use service::config::units::duration;
+use service::config::units::{DurationText, duration};
 use url::Url;
 
 /// `[registry]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegistryConfig {
     /// Base of the API: what `/subjects` is appended to.
     pub url: Url,
     /// Bound of one request.
     #[serde(with = "duration", default = "default_timeout")]
+    #[schemars(with = "DurationText")]
     pub timeout: Duration,
 }
 

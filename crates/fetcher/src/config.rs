@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use service::config::units::duration;
+use service::config::units::{DurationText, duration};
 use service::config::{Config, ConfigError, PostgresConfig};
 use url::Url;
 
@@ -15,12 +16,13 @@ pub const MAX_PAGE_SIZE: u32 = 5_000;
 pub const MAX_PAGES: u32 = 10_000;
 
 /// `[fetcher]`. Every key has a default but the token, which only the service needs.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FetcherConfig {
     /// Address of the HTTP API and the admin routes.
     pub listen: SocketAddr,
     /// What `POST /runs` must present as its bearer token.
+    #[schemars(with = "Option<String>")]
     pub token: Option<SecretString>,
     /// Where the users come from, version included.
     pub api_url: String,
@@ -34,26 +36,33 @@ pub struct FetcherConfig {
     pub concurrent_runs: usize,
     /// How often the table of runs is looked at when nothing was announced.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub poll_interval: Duration,
     /// How long a run may take from the moment it is taken up; time without PostgreSQL does not count.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub run_deadline: Duration,
     /// Tries a page gets before its run fails.
     pub max_attempts: u32,
     /// The first wait between two tries; it doubles each time.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub backoff_initial: Duration,
     /// The longest wait between two tries, unless the API asks for a longer one.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub backoff_max: Duration,
     /// Time to open a connection to the API.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub connect_timeout: Duration,
     /// Time without a byte from the API.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub read_timeout: Duration,
     /// Time for a whole answer of the API.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub request_timeout: Duration,
     /// Size of an answer, uncompressed.
     pub max_response_bytes: usize,
@@ -61,9 +70,11 @@ pub struct FetcherConfig {
     pub users_per_window: u64,
     /// The API's window, and the wait after a 429 that names none.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub window: Duration,
     /// Time for the transaction of one page.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub store_timeout: Duration,
 }
 

@@ -53,8 +53,10 @@ pub struct Run {
 impl FromRow<'_, PgRow> for Run {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let status = row.try_get::<String, _>("status")?;
-        let status = Status::try_from(status)
-            .map_err(|source| sqlx::Error::ColumnDecode { index: "status".to_owned(), source: source.into() })?;
+        let status = Status::try_from(status).map_err(|source| sqlx::Error::ColumnDecode {
+            index: "status".to_owned(),
+            source: source.into(),
+        })?;
         Ok(Self {
             run_id: row.try_get("run_id")?,
             status,

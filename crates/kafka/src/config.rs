@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 /// Connection settings of every client, and librdkafka's own properties for what is not named here.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaConfig {
     /// `host:port`, several separated by commas.
@@ -22,6 +23,7 @@ pub struct KafkaConfig {
     /// For the `sasl_…` protocols.
     pub sasl_username: Option<String>,
     /// For the `sasl_…` protocols, usually from `PIPELINE__KAFKA__SASL_PASSWORD`.
+    #[schemars(with = "Option<String>")]
     pub sasl_password: Option<SecretString>,
     /// File with the certificate authorities to trust; the system's if not set.
     pub ssl_ca_location: Option<PathBuf>,
@@ -31,7 +33,7 @@ pub struct KafkaConfig {
 }
 
 /// As Kafka's `security.protocol`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SecurityProtocol {
     /// Neither.

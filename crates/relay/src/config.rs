@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use events::RegistryConfig;
 use kafka::KafkaConfig;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use service::config::units::duration;
+use service::config::units::{DurationText, duration};
 use service::config::{Config, ConfigError, PostgresConfig};
 
 use crate::table::TableName;
@@ -26,7 +27,7 @@ pub struct Settings {
 }
 
 /// `[relay]`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RelayConfig {
     /// Address of the admin port.
@@ -56,6 +57,7 @@ pub struct RelayConfig {
     pub snapshot: SnapshotMode,
     /// How long a change waits for others of its Kafka transaction, from its commit in PostgreSQL on.
     #[serde(with = "duration", default = "default_linger")]
+    #[schemars(with = "DurationText")]
     pub linger: Duration,
     /// Records of a Kafka transaction, after which it commits.
     #[serde(default = "default_max_transaction_records")]
@@ -65,18 +67,21 @@ pub struct RelayConfig {
     pub max_transaction_bytes: u64,
     /// When the broker aborts the transaction of a relay that died.
     #[serde(with = "duration", default = "default_transaction_timeout")]
+    #[schemars(with = "DurationText")]
     pub transaction_timeout: Duration,
     /// How often a logical message is written into the WAL, so that an idle database next to a busy one does not
     /// hold WAL back; `0s` for never.
     #[serde(with = "duration", default = "default_heartbeat_interval")]
+    #[schemars(with = "DurationText")]
     pub heartbeat_interval: Duration,
     /// When PostgreSQL gives the slot of a silent relay free (`wal_sender_timeout` of the session).
     #[serde(with = "duration", default = "default_session_timeout")]
+    #[schemars(with = "DurationText")]
     pub session_timeout: Duration,
 }
 
 /// Settings of one table.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TableConfig {
     /// Its topic.
@@ -86,7 +91,7 @@ pub struct TableConfig {
 }
 
 /// What the first start does with the rows that are there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SnapshotMode {
     /// Publishes them, with the operation `r`.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use domain::pii::{PiiError, PiiPolicy, Rules};
 use events::RegistryConfig;
 use kafka::KafkaConfig;
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use service::config::units::duration;
+use service::config::units::{DurationText, duration};
 use service::config::{Config, ConfigError};
 
 /// Name of the section.
@@ -17,7 +18,7 @@ pub const SECTION: &str = "stream_processor";
 const MAX_WORKERS: usize = 64;
 
 /// `[stream_processor]`. Every key has a default.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProcessorConfig {
     /// Address of the admin routes.
@@ -38,12 +39,15 @@ pub struct ProcessorConfig {
     pub transactional_id_prefix: String,
     /// When the broker aborts the transaction of a worker that died.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub transaction_timeout: Duration,
     /// When the group gives the partitions of a worker that died to others.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub session_timeout: Duration,
     /// How long a transaction waits for more records once it has one; it takes what is there already without waiting.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub linger: Duration,
     /// Records of one transaction at the most.
     pub max_batch_records: usize,
@@ -52,6 +56,7 @@ pub struct ProcessorConfig {
     /// Size of a record that is written; larger ones are dead letters. A topic whose `max.message.bytes` is less wins.
     pub max_record_bytes: usize,
     /// Key of the PII rule `hmac`, of 16 bytes or more; only from the environment.
+    #[schemars(with = "Option<String>")]
     pub hmac_key: Option<SecretString>,
     /// What is shown of personal data.
     pub pii: Rules,

@@ -1,10 +1,11 @@
 //! Sections that more than one service reads.
 
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 /// `[postgres]`: where the tables are.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresConfig {
     /// Host name or address.
@@ -17,6 +18,7 @@ pub struct PostgresConfig {
     /// Role; the relay's needs the replication right.
     pub user: String,
     /// Password of the role, usually from `PIPELINE__POSTGRES__PASSWORD`.
+    #[schemars(with = "String")]
     pub password: SecretString,
     /// Whether the connection is encrypted and the server's certificate checked.
     #[serde(default)]
@@ -27,7 +29,7 @@ pub struct PostgresConfig {
 }
 
 /// As `sslmode` of libpq.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SslMode {
     /// Never encrypted.
@@ -42,7 +44,7 @@ pub enum SslMode {
 }
 
 /// `[telemetry]`: what is logged and how.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetryConfig {
     /// For people or for machines.
@@ -52,7 +54,7 @@ pub struct TelemetryConfig {
 }
 
 /// Shape of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// One readable line an event.

@@ -1,5 +1,26 @@
 //! Durations as people write them: `250ms`, `10s`, `5m`, `1h`. Use with `#[serde(with = "units::duration")]`.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+/// The schema of a duration, for `#[schemars(with = "DurationText")]`.
+#[derive(Debug)]
+pub struct DurationText;
+
+impl JsonSchema for DurationText {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^\\s*[0-9]+\\s*(ms|s|m|h)\\s*$",
+        })
+    }
+}
+
 /// A [`std::time::Duration`] as a number and a unit: ms, s, m or h.
 pub mod duration {
     use std::time::Duration;
@@ -20,12 +41,16 @@ pub mod duration {
         })
     }
 
-    /// Writes milliseconds.
+    /// Writes it in the largest unit of which it is a whole number.
     ///
     /// # Errors
     /// Those of the serializer.
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}ms", duration.as_millis()))
+        const UNITS: [(&str, u128); 3] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+        let millis = duration.as_millis();
+        let largest = UNITS.into_iter().find(|(_, unit)| millis >= *unit && millis % unit == 0);
+        let (name, unit) = largest.unwrap_or(if millis == 0 { ("s", 1_000) } else { ("ms", 1) });
+        serializer.collect_str(&format_args!("{}{name}", millis / unit))
     }
 
     /// `None` if the text is not a whole number followed by ms, s, m or h.
