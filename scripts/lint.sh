@@ -19,7 +19,7 @@ python3 -m venv "$tools"
 "$tools/bin/ruff" check airflow scripts spark tests/python
 "$tools/bin/ruff" format --check airflow scripts spark tests/python
 "$tools/bin/shellcheck" -x scripts/*.sh .ci/run docker/*.sh tests/compose/stand-ins/*/*.sh
-"$tools/bin/shellcheck" -x -a tests/compose/test.sh
+"$tools/bin/shellcheck" -x -a tests/compose/test.sh tests/release/test.sh
 
 "$tools/bin/hadolint" docker/Dockerfile docker/airflow/Dockerfile
 # Stand-ins are made of each other and of whatever Debian has now.

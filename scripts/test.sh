@@ -5,5 +5,7 @@ set -euo pipefail
 source "$(dirname "$0")/env.sh"
 
 scripts/setup.sh
+# Seconds, without servers.
+tests/release/test.sh
 cargo build --release --workspace --all-targets
 cargo test --release --workspace --all-targets "$@"
