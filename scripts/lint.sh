@@ -21,7 +21,7 @@ python3 -m venv "$tools"
 "$tools/bin/shellcheck" -x scripts/*.sh .ci/run docker/*.sh tests/compose/stand-ins/*/*.sh
 "$tools/bin/shellcheck" -x -a tests/compose/test.sh tests/release/test.sh
 
-"$tools/bin/hadolint" docker/Dockerfile docker/airflow/Dockerfile
+"$tools/bin/hadolint" docker/Dockerfile docker/release.Dockerfile docker/airflow/Dockerfile
 # Stand-ins are made of each other and of whatever Debian has now.
 "$tools/bin/hadolint" --ignore DL3006 --ignore DL3008 tests/compose/stand-ins/*/Dockerfile
 "$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml tests/compose/stand-ins.yml
