@@ -31,7 +31,7 @@ if [ "$faults" -ne 4 ]; then
     echo "lint: scripts/compose_check.py finds $faults faults in tests/compose/wrong.yml, which has 4" >&2
     exit 1
 fi
-"$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+"$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 python3 scripts/licences.py --check
 
