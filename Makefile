@@ -1,6 +1,6 @@
 # One line each; what they do is in scripts/.
 
-run:   ; scripts/run.sh          # set up, build, start everything, run the DAG, show the rows
+run:   ; scripts/run.sh          # set up, build or fetch the release, start everything, run the DAG, show the rows
 stop:  ; scripts/stop.sh         # stop everything that `make run` started
 test:  ; scripts/test.sh         # every test but the slow ones, against real servers
 test-fast: ; scripts/test-fast.sh # the tests that need no server

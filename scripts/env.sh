@@ -3,4 +3,9 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 command -v cargo >/dev/null || PATH="$HOME/.cargo/bin:$PATH"
 target="${CARGO_TARGET_DIR:-target}/release"
-export target
+# A link to the programs that `make run` used last: to $target, or to an unpacked release beside it.
+programs="${CARGO_TARGET_DIR:-target}/programs"
+export target programs
+
+# Prints the version that Cargo.toml gives the workspace.
+workspace_version() { sed -n '/^\[workspace\.package\]/,/^\[w/s/^version = "\(.*\)"/\1/p' Cargo.toml; }

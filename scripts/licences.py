@@ -14,7 +14,8 @@ HEAD = """# Licences of others
 
 Made by `python3 scripts/licences.py` from `Cargo.lock`: the crates that are linked into this project's programs on
 Linux, by licence. Servers, their images, and what Spark and Airflow need of Python come from their own sources and are
-not part of this project.
+not part of this project. The programs of a release's archive also contain OpenSSL (Apache-2.0) and musl (MIT), those of
+the images come with the libraries of Debian that they load.
 """
 
 

@@ -19,9 +19,9 @@ python3 -m venv "$tools"
 "$tools/bin/ruff" check airflow ci scripts spark tests/python
 "$tools/bin/ruff" format --check airflow ci scripts spark tests/python
 "$tools/bin/shellcheck" -x scripts/*.sh .ci/run docker/*.sh tests/compose/stand-ins/*/*.sh
-"$tools/bin/shellcheck" -x -a tests/compose/test.sh
+"$tools/bin/shellcheck" -x -a tests/compose/test.sh tests/release/test.sh
 
-"$tools/bin/hadolint" docker/Dockerfile docker/airflow/Dockerfile
+"$tools/bin/hadolint" docker/Dockerfile docker/release.Dockerfile docker/airflow/Dockerfile
 # Stand-ins are made of each other and of whatever Debian has now.
 "$tools/bin/hadolint" --ignore DL3006 --ignore DL3008 tests/compose/stand-ins/*/Dockerfile
 "$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml tests/compose/stand-ins.yml
@@ -31,7 +31,7 @@ if [ "$faults" -ne 4 ]; then
     echo "lint: scripts/compose_check.py finds $faults faults in tests/compose/wrong.yml, which has 4" >&2
     exit 1
 fi
-"$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+"$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 python3 scripts/licences.py --check
 scripts/context_check.sh

@@ -1,10 +1,26 @@
 #!/usr/bin/env bash
-# Everything, from nothing: builds, starts the servers and services, runs the DAG, shows what arrived.
-# COUNT, SOURCE (auto, live or sim), KRAFT=1 and SPARK=1 change what is run.
+# Everything, from nothing: builds, or fetches the programs where the checkout is a release's; starts the servers and
+# services, runs the DAG, shows what arrived. COUNT, SOURCE (auto, live or sim), KRAFT=1 and SPARK=1 change what is run;
+# BUILD=1 builds in any checkout.
 set -euo pipefail
 source "$(dirname "$0")/env.sh"
+source scripts/release.sh
 
-scripts/setup.sh
-cargo build --release --workspace --bins ${SPARK:+--lib}
-"$target/pipeline" up --source "${SOURCE:-auto}" ${KRAFT:+--kraft} ${SPARK:+--spark}
-"$target/pipeline" run --count "${COUNT:-5000}" --show-rows 5
+reason=$(why_build)
+if [ -z "$reason" ]; then
+    scripts/setup.sh servers
+    fetch_release
+    reason=$why_not
+fi
+used=$release
+if [ -n "$reason" ]; then
+    echo "building: $reason"
+    scripts/setup.sh
+    cargo build --release --workspace --bins ${SPARK:+--lib}
+    used=$target
+fi
+# Both are beside the link, which has to hold wherever the target folder is seen from.
+ln -sfn "${used##*/}" "$programs"
+
+"$programs/pipeline" up --source "${SOURCE:-auto}" ${KRAFT:+--kraft} ${SPARK:+--spark}
+"$programs/pipeline" run --count "${COUNT:-5000}" --show-rows 5

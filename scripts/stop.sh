@@ -3,8 +3,10 @@
 set -euo pipefail
 source "$(dirname "$0")/env.sh"
 
-if [ ! -x "$target/pipeline" ]; then
-    echo "stop: nothing was built here, so nothing was started from here"
-    exit 0
-fi
-"$target/pipeline" down
+# $target for who built and started without `make run`.
+for folder in "$programs" "$target"; do
+    if [ -x "$folder/pipeline" ]; then
+        exec "$folder/pipeline" down
+    fi
+done
+echo "stop: nothing was built or fetched here, so nothing was started from here"

@@ -6,6 +6,9 @@ source "$(dirname "$0")/env.sh"
 source scripts/nextest.sh
 
 scripts/setup.sh
+# Seconds, without servers.
+tests/release/test.sh
+
 tests_root=${TMPDIR:-/tmp}/rust-datastreaming-tests
 rm -rf "$tests_root"
 mkdir -p "$tests_root"
