@@ -50,13 +50,15 @@ for package in cc c++ pkg-config perl xz mvn; do
     program "$installed/$package" <<<''
 done
 program "$installed/dpkg-query" <<<'echo "install ok installed"'
-# Builds a pipeline.
+# Builds a pipeline and what fetches the servers.
 program "$installed/cargo" <<'END'
 echo "cargo $*" >>"$calls"
 folder=${CARGO_TARGET_DIR:-target}/release
 mkdir -p "$folder"
-printf '#!/bin/bash\necho "built pipeline $*" >>"$calls"\n' >"$folder/pipeline"
-chmod +x "$folder/pipeline"
+for program in pipeline local-servers; do
+    printf '#!/bin/bash\necho "built %s $*" >>"$calls"\n' "$program" >"$folder/$program"
+    chmod +x "$folder/$program"
+done
 END
 export PATH=$installed:$bin HOME=$work/home
 

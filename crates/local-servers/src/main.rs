@@ -17,9 +17,16 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Download what is missing and start nothing.
-    Fetch,
+    Fetch(Fetch),
     /// Run servers in the foreground until SIGINT or SIGTERM.
     Up(Up),
+}
+
+#[derive(Debug, clap::Args)]
+struct Fetch {
+    /// Only what these servers need, separated by commas, and cqlsh.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Server>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,7 +54,7 @@ type AnyError = Box<dyn std::error::Error>;
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Fetch => fetch().await,
+        Command::Fetch(wanted) => fetch(wanted.only).await,
         Command::Up(up) => run(up).await,
     };
     match done {
@@ -70,8 +77,9 @@ fn report(error: &dyn std::error::Error) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-async fn fetch() -> Result<(), AnyError> {
-    let mut artifacts: Vec<_> = Server::ALL.into_iter().flat_map(Server::artifacts).copied().collect();
+async fn fetch(only: Vec<Server>) -> Result<(), AnyError> {
+    let servers = if only.is_empty() { Server::ALL.to_vec() } else { only };
+    let mut artifacts: Vec<_> = servers.into_iter().flat_map(Server::artifacts).copied().collect();
     artifacts.dedup_by_key(|artifact| artifact.name);
     artifacts.push(CQLSH);
     Ok(local_servers::fetch(&Cache::from_env()?, &artifacts, &Progress::auto()).await?)
