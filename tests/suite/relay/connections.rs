@@ -9,9 +9,11 @@ use pipeline_tests::{Gate, Service, TestEnv, wait};
 
 use crate::relay::{execute, ids, insert, keys, until_count};
 
-/// Half a minute: a relay gives up a dead connection after its session's timeout and a heartbeat's interval, and
-/// PostgreSQL the session as long after that.
+/// A relay gives up a dead connection after its session's timeout and a heartbeat's interval, and PostgreSQL the session
+/// as long after that.
 const NOTICED: Duration = Duration::from_secs(45);
+const SESSION_TIMEOUT: &str = "5s";
+const HEARTBEAT_INTERVAL: &str = "1s";
 
 const DIRECTIONS: [Option<Direction>; 3] = [Some(Direction::ToServer), Some(Direction::FromServer), None];
 
@@ -99,6 +101,7 @@ async fn go_on(env: &TestEnv, relays: &[&Service], count: usize) {
 async fn a_stream_whose_connections_are_dead_is_begun_again() {
     for direction in DIRECTIONS {
         let mut env = TestEnv::new("relay_dead_stream").await;
+        env.set("relay.session_timeout", SESSION_TIMEOUT).set("relay.heartbeat_interval", HEARTBEAT_INTERVAL);
         let gate = Gate::before(env.postgres_port()).await;
         env.set("postgres.port", i64::from(gate.port()));
         let relay = env.start("relay").await;
@@ -116,6 +119,7 @@ async fn a_stream_whose_connections_are_dead_is_begun_again() {
 async fn a_standby_whose_connections_are_dead_takes_over_all_the_same() {
     for direction in DIRECTIONS {
         let mut env = TestEnv::new("relay_dead_standby").await;
+        env.set("relay.session_timeout", SESSION_TIMEOUT).set("relay.heartbeat_interval", HEARTBEAT_INTERVAL);
         let first = env.start("relay").await;
         first.ready().await;
         let gate = Gate::before(env.postgres_port()).await;

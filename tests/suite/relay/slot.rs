@@ -49,21 +49,19 @@ async fn heartbeats(db: &PgPool, slot: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn heartbeats_are_written_unless_they_are_turned_off() {
     let mut env = TestEnv::new("relay_heartbeat").await;
+    env.set("relay.heartbeat_interval", "1s");
     let relay = env.start("relay").await;
     relay.ready().await;
     let witness = format!("{}_witness", env.name());
     execute(&env.db, &format!("SELECT pg_create_logical_replication_slot('{witness}', 'pgoutput')")).await;
-    // The default: every 10 s.
-    wait::until("two heartbeats", Duration::from_secs(40), async || {
-        (heartbeats(&env.db, &witness).await >= 2).then_some(())
-    })
-    .await;
+    wait::until("two heartbeats", SOON, async || (heartbeats(&env.db, &witness).await >= 2).then_some(()))
+        .await;
     relay.stop().await;
     env.set("relay.heartbeat_interval", "0s");
     let relay = env.start("relay").await;
     relay.ready().await;
     let before = heartbeats(&env.db, &witness).await;
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(heartbeats(&env.db, &witness).await, before);
     relay.stop().await;
     execute(&env.db, &format!("SELECT pg_drop_replication_slot('{witness}')")).await;
