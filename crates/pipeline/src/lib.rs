@@ -13,7 +13,6 @@ pub mod dlq;
 pub mod local;
 pub mod migrate;
 mod offsets;
-pub mod output;
 pub mod repair;
 pub mod run;
 pub mod services;
@@ -25,13 +24,13 @@ mod wait;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use output::Output;
 use service::config::ConfigError;
 use service::{BoxError, EXIT_CONFIG, EXIT_FAILURE, error_chain};
 
 use crate::cli::{Cli, Command, DlqCommand};
 use crate::config::Settings;
 use crate::local::{Manifest, Root, down, supervise, up};
-use crate::output::Output;
 
 /// From the arguments to the exit code.
 #[must_use]
@@ -42,7 +41,7 @@ pub fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILURE),
         Err(error) => {
-            output.failure(&error_chain(error.as_ref()));
+            output.failure("pipeline", &error_chain(error.as_ref()));
             let of_configuration = error.downcast_ref::<ConfigError>().is_some();
             ExitCode::from(if of_configuration { EXIT_CONFIG } else { EXIT_FAILURE })
         }

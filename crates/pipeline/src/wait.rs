@@ -7,7 +7,7 @@ use service::error_chain;
 use service::retry::Backoff;
 use tokio::time::Instant;
 
-use crate::output::Output;
+use output::Output;
 
 /// Between two looks at a state that is waited for.
 const PAUSE: Duration = Duration::from_millis(500);

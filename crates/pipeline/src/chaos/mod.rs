@@ -36,8 +36,8 @@ use self::report::Report;
 use self::setup::{Plan, Running};
 use crate::config::Settings;
 use crate::local::{LocalError, Root};
-use crate::output::Output;
 use crate::stamp::SchemaFailure;
+use output::Output;
 
 /// Within which a process is started again, with all that it needs.
 const HEAL_WITHIN: Duration = Duration::from_secs(120);

@@ -12,7 +12,7 @@ use super::proxy::Mode;
 use super::schedule::{Fault, Kind, Step};
 use super::setup::{Running, STOP_WITHIN};
 use super::{ChaosError, HEAL_WITHIN};
-use crate::output::Output;
+use output::Output;
 
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(250);

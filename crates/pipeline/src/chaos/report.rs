@@ -7,7 +7,7 @@ use super::check::Comparison;
 use super::load::Done;
 use super::play::{Finding, Tally};
 use super::schedule::Kind;
-use crate::output::{Output, table};
+use output::{Output, table};
 
 /// All of it.
 pub(super) struct Report {

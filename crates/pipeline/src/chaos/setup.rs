@@ -21,8 +21,8 @@ use crate::config::Settings;
 use crate::local::services::SIMULATOR;
 use crate::local::{self, LocalError, Root, Secrets, secrets};
 use crate::migrate;
-use crate::output::Output;
 use crate::status::services::ask_one;
+use output::Output;
 
 /// For servers that have answered already.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);

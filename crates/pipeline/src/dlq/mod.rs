@@ -19,10 +19,10 @@ use serde_json::json;
 use service::BoxError;
 
 use crate::config::Settings;
-use crate::output::{Output, table};
 use letter::Letter;
 pub(crate) use letter::Position;
 pub use letter::{Filter, Name};
+use output::{Output, table};
 pub use resolve::{purge, redrive};
 pub use show::show;
 

@@ -13,7 +13,7 @@ use service::BoxError;
 use super::letter::Letter;
 use super::{Filter, each_open, topics};
 use crate::config::Settings;
-use crate::output::Output;
+use output::Output;
 
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Letters and bytes of one transaction, at the most.

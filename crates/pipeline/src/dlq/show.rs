@@ -12,7 +12,7 @@ use service::{BoxError, error_chain};
 use super::letter::Letter;
 use super::{Filter, Name, each_open};
 use crate::config::Settings;
-use crate::output::Output;
+use output::Output;
 
 /// Bytes of a value that can't be decoded that are printed.
 const RAW_LIMIT: usize = 256;

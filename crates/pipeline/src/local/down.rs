@@ -7,7 +7,7 @@ use serde_json::json;
 use service::BoxError;
 
 use super::{Root, purge};
-use crate::output::Output;
+use output::Output;
 
 /// Services drain, then servers flush; past this they are killed.
 const PATIENCE: Duration = Duration::from_secs(120);

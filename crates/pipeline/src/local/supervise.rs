@@ -21,7 +21,7 @@ use super::steps::Steps;
 use super::{Manifest, Root, services, spark, stack, stdio};
 use crate::config::Settings;
 use crate::migrate;
-use crate::output::Output;
+use output::Output;
 
 /// How long a migration waits for servers that have answered already.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);

@@ -17,7 +17,7 @@ pub use super::source::Choice;
 use super::supervise::Outcome;
 use super::{LocalError, Manifest, Root, Source, files};
 use crate::config::Settings;
-use crate::output::Output;
+use output::Output;
 
 /// How long the supervisor may take to stop what it has started.
 const STOP_PATIENCE: Duration = Duration::from_secs(90);

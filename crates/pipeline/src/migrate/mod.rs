@@ -16,7 +16,7 @@ use serde::Serialize;
 use service::BoxError;
 
 use crate::config::Settings;
-use crate::output::Output;
+use output::Output;
 
 /// What was done to one object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

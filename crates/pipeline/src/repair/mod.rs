@@ -25,9 +25,9 @@ use tokio::runtime::Handle;
 use crate::config::Settings;
 use crate::dlq::{self, Position};
 use crate::offsets::OffsetsError;
-use crate::output::{Output, table as columns};
 use crate::wait;
 use gaps::Gap;
+use output::{Output, table as columns};
 use records::{Reader, Records};
 use table::Source;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::follow::Stages;
-use crate::output::Output;
+use output::Output;
 
 const NAMES: [&str; 4] = ["fetched", "users.raw", "users.processed", "Cassandra"];
 /// Between two lines.

@@ -13,10 +13,10 @@ use sqlx::postgres::PgPoolOptions;
 
 use crate::airflow::{Airflow, AirflowError, DagRun};
 use crate::config::Settings;
-use crate::output::{Output, table};
 use crate::{verify, wait};
 use bars::Bars;
 use follow::{Follower, Stages};
+use output::{Output, table};
 
 /// Airflow may just have started: its DAG processor then takes some time to find the DAG.
 const AIRFLOW_PATIENCE: Duration = Duration::from_secs(120);

@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::config::Settings;
-use crate::output::Output;
+use output::Output;
 
 /// Shows the query and what it gives.
 pub(super) async fn show(

@@ -15,8 +15,8 @@ use service::{BoxError, error_chain};
 use crate::config::Settings;
 use crate::local::{Manifest, Root};
 use crate::offsets::{self, Watcher};
-use crate::output::{Output, table};
 use hops::Hop;
+use output::{Output, table};
 use postgres::Database;
 use services::Service;
 

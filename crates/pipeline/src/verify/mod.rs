@@ -21,10 +21,10 @@ use tokio::sync::OnceCell;
 
 use crate::config::Settings;
 use crate::dlq::{self, Position};
-use crate::output::Output;
 use crate::wait;
 use cassandra::Tables;
 use error::VerifyError;
+use output::Output;
 pub(crate) use report::Report;
 use report::{DeadLetters, Stage};
 use topic::{Reader, Scan, ScanError};

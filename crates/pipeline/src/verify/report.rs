@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::postgres::Run;
 use super::topic::Scan;
 use super::{Id, Ids};
-use crate::output::{Output, table};
+use output::{Output, table};
 
 /// A place where the run's profiles are.
 #[derive(Debug)]

@@ -1,11 +1,21 @@
-//! What commands print: results on standard output, progress and failures on standard error.
+//! Prints what a command has to say: results on standard output, progress and failures on standard error.
+//!
+//! A person gets lines and tables. With `--json` standard output has one JSON document and nothing else.
+//!
+//! ```
+//! use output::{Output, table};
+//!
+//! let output = Output::new(false);
+//! output.line(table(&["stage", "rows"], [vec!["users".to_owned(), "12".to_owned()]].into_iter()));
+//! output.document(&serde_json::json!({ "users": 12 })); // Prints nothing: a person reads.
+//! ```
 
 use std::io::{Write as _, stderr, stdout};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use serde::Serialize;
 
-/// For people, for machines, or for nobody.
+/// Prints for people, for machines, or for nobody.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     reader: Reader,
@@ -19,31 +29,31 @@ enum Reader {
 }
 
 impl Output {
-    /// With `json`, standard output gets one JSON document and nothing else.
+    /// Makes an output for machines with `json`, else for people.
     #[must_use]
     pub const fn new(json: bool) -> Self {
         Self { reader: if json { Reader::Machine } else { Reader::Person } }
     }
 
-    /// Prints nothing: for a command that is part of another.
+    /// Makes an output that prints nothing: for a command that is part of another.
     #[must_use]
     pub const fn silent() -> Self {
         Self { reader: Reader::Nobody }
     }
 
-    /// The same without documents: for a part of a result that has one of its own.
+    /// Returns an output that leaves documents out: for a part of a result that has a document of its own.
     #[must_use]
     pub fn people_only(self) -> Self {
         if self.is_json() { Self::silent() } else { self }
     }
 
-    /// Whether machines read it.
+    /// Returns whether machines read it.
     #[must_use]
     pub fn is_json(&self) -> bool {
         self.reader == Reader::Machine
     }
 
-    /// One line of the result, for people only.
+    /// Prints a line of the result on standard output, for people only.
     pub fn line(&self, text: impl std::fmt::Display) {
         if self.reader == Reader::Person {
             // A reader that went away, such as `head`, is no failure.
@@ -51,14 +61,14 @@ impl Output {
         }
     }
 
-    /// What is going on, on standard error; for people only.
+    /// Prints what is going on to standard error, for people only.
     pub fn note(&self, text: impl std::fmt::Display) {
         if self.reader == Reader::Person {
             let _ = writeln!(stderr().lock(), "{text}");
         }
     }
 
-    /// The result, for machines only.
+    /// Prints the result as indented JSON on standard output, for machines only.
     pub fn document(&self, value: &impl Serialize) {
         if self.is_json() {
             let text = serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string());
@@ -66,14 +76,14 @@ impl Output {
         }
     }
 
-    /// The one report of a failure; machines get it as a document, too.
-    pub fn failure(&self, text: &str) {
-        let _ = writeln!(stderr().lock(), "pipeline: {text}");
+    /// Prints why `program` failed to standard error, whoever reads. Machines get it as a document, too.
+    pub fn failure(&self, program: &str, text: &str) {
+        let _ = writeln!(stderr().lock(), "{program}: {text}");
         self.document(&serde_json::json!({ "error": text }));
     }
 }
 
-/// Rows under a header, the first column to the left and the numbers to the right.
+/// Returns the rows under a header, without borders: the first column on the left, all others on the right.
 pub fn table<const N: usize>(header: &[&str; N], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
