@@ -238,7 +238,7 @@ fn keep_logs(root: &Root) -> Result<(), ChaosError> {
 /// The API of the run.
 fn simulator(listen: SocketAddr) -> Result<ServiceSpec, ChaosError> {
     let ready = format!("{}?results=1", api(listen.port()));
-    let mut spec = local::services::spec(&local::services::programs()?, SIMULATOR, listen, ready)?;
+    let mut spec = ServiceSpec::built(SIMULATOR, listen, ready)?;
     spec.args = vec!["--listen".into(), listen.to_string().into()];
     Ok(spec)
 }
@@ -253,7 +253,6 @@ fn services(
     simulator: u16,
     fetcher_token: &SecretString,
 ) -> Result<BTreeMap<String, Service>, ChaosError> {
-    let folder = local::services::programs()?;
     let mut services = BTreeMap::new();
     let all = instances().flat_map(|(service, count)| {
         let last = if GROUPS.contains(&service) { count + 1 } else { count };
@@ -262,7 +261,7 @@ fn services(
     // The servers listen already, so that theirs are not among them.
     for ((service, number), port) in all.zip(free_ports::<9>()?) {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut spec = local::services::spec(&folder, service, listen, String::new())?;
+        let mut spec = ServiceSpec::built(service, listen, String::new())?;
         spec.name = process(service, number);
         // A standby is never ready, and others are when what they need is healed.
         spec.ready = None;

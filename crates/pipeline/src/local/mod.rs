@@ -51,9 +51,6 @@ pub enum LocalError {
         /// Why not.
         source: serde_json::Error,
     },
-    /// A binary is missing.
-    #[error("{} does not exist; build it with: cargo build --release --workspace --bins", .0.display())]
-    NotBuilt(PathBuf),
     /// The module for Spark is missing.
     #[error("{} does not exist; build it with: cargo build --release --workspace --bins --lib", .0.display())]
     NoModule(PathBuf),

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use local_servers::{ServiceSpec, SparkConfig, SparkJob, StackConfig, spark_job};
+use local_servers::{ServiceSpec, SparkConfig, SparkJob, StackConfig, programs, spark_job};
 use secrecy::{ExposeSecret as _, SecretString};
 use service::BoxError;
 
 use super::secrets::{self, Secrets};
-use super::{LocalError, Manifest, services};
+use super::{LocalError, Manifest};
 use crate::config::Settings;
 
 /// The job's name among the processes.
@@ -20,10 +20,10 @@ const SCRIPT: &str = "spark/users_job.py";
 const MAX_RECORDS: &str = "100000";
 
 /// What the executors need: the module, and the processor's configuration.
-pub(super) fn cluster(secrets: &Secrets, manifest: &Manifest) -> Result<SparkConfig, LocalError> {
-    let module = services::programs()?.join(MODULE);
+pub(super) fn cluster(secrets: &Secrets, manifest: &Manifest) -> Result<SparkConfig, BoxError> {
+    let module = programs()?.join(MODULE);
     if !module.is_file() {
-        return Err(LocalError::NoModule(module));
+        return Err(LocalError::NoModule(module).into());
     }
     Ok(SparkConfig { module, env: environment(secrets, manifest) })
 }
