@@ -41,12 +41,6 @@ impl Output {
         Self { reader: Reader::Nobody }
     }
 
-    /// Returns an output that leaves documents out: for a part of a result that has a document of its own.
-    #[must_use]
-    pub fn people_only(self) -> Self {
-        if self.is_json() { Self::silent() } else { self }
-    }
-
     /// Returns whether machines read it.
     #[must_use]
     pub fn is_json(&self) -> bool {

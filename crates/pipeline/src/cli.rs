@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand};
+use operate::dlq::{DeadLetterFilter, DeadLetterName};
+use operate::local::Source;
 use service::cli::CommonArgs;
 use service::config::units::duration;
 
-use crate::dlq::{Filter, Name};
-use crate::local::Source;
 use crate::local::up::Choice;
 
 /// Operates the pipeline: from the profile API through PostgreSQL and Kafka to Cassandra.
@@ -177,7 +177,7 @@ pub enum DlqCommand {
     /// Show one with its record, decoded if it can be
     Show {
         /// The dead letter: TOPIC/PARTITION/OFFSET
-        name: Name,
+        name: DeadLetterName,
     },
     /// Send dead letters to the topics they came from, each once
     Redrive {
@@ -210,7 +210,7 @@ pub enum DlqCommand {
 pub struct FilterArgs {
     /// Only these: TOPIC/PARTITION/OFFSET
     #[arg(value_name = "LETTER")]
-    pub names: Vec<Name>,
+    pub names: Vec<DeadLetterName>,
     /// Only this kind of error, as `list` prints it
     #[arg(long)]
     pub kind: Option<String>,
@@ -225,8 +225,13 @@ pub struct FilterArgs {
 impl FilterArgs {
     /// The filter that is meant.
     #[must_use]
-    pub fn filter(&self) -> Filter {
-        Filter { names: self.names.clone(), kind: self.kind.clone(), since: self.since, until: self.until }
+    pub fn filter(&self) -> DeadLetterFilter {
+        DeadLetterFilter {
+            names: self.names.clone(),
+            kind: self.kind.clone(),
+            since: self.since,
+            until: self.until,
+        }
     }
 }
 

@@ -8,15 +8,11 @@
 mod airflow;
 pub mod chaos;
 pub mod cli;
-pub mod config;
 pub mod dlq;
 pub mod local;
 pub mod migrate;
-mod offsets;
 pub mod repair;
 pub mod run;
-pub mod services;
-mod stamp;
 pub mod status;
 pub mod verify;
 mod wait;
@@ -24,13 +20,14 @@ mod wait;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use operate::config::Settings;
+use operate::local::{Manifest, Root};
 use output::Output;
 use service::config::ConfigError;
 use service::{BoxError, EXIT_CONFIG, EXIT_FAILURE, error_chain};
 
 use crate::cli::{Cli, Command, DlqCommand};
-use crate::config::Settings;
-use crate::local::{Manifest, Root, down, supervise, up};
+use crate::local::{down, supervise, up};
 
 /// From the arguments to the exit code.
 #[must_use]

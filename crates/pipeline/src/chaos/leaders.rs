@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use operate::status::ask_service;
 use tokio::time::Instant;
 
 use super::schedule::RELAY;
-use crate::status::services::ask_one;
 
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -21,7 +21,7 @@ pub(super) async fn watch(addresses: Vec<String>, stop: Arc<AtomicBool>) -> Dura
     let mut since: Option<Instant> = None;
     let mut longest = Duration::ZERO;
     while !stop.load(Ordering::Relaxed) {
-        let asked = join_all(addresses.iter().map(|address| ask_one(RELAY, address.clone()))).await;
+        let asked = join_all(addresses.iter().map(|address| ask_service(RELAY, address.clone()))).await;
         if asked.iter().filter(|relay| relay.ready).count() > 1 {
             longest = longest.max(since.get_or_insert_with(Instant::now).elapsed());
         } else {

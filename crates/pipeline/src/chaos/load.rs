@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use operate::config::Settings;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 use sqlx::postgres::PgPoolOptions;
@@ -18,7 +19,6 @@ use uuid::Uuid;
 use super::fetching::Fetching;
 use super::poison::{Poisoned, Poisoner};
 use super::{ChaosError, Request};
-use crate::config::Settings;
 
 /// Users that are changed; those that were deleted are inserted again.
 pub(super) const USERS: u32 = 500;

@@ -23,6 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kafka::reader::ReadError;
+use operate::config::Settings;
+use operate::local::{Root, RootError};
+use operate::stamp::SchemaFailure;
+use output::Output;
 use rdkafka::error::KafkaError;
 use service::cli::CommonArgs;
 use service::{BoxError, error_chain};
@@ -34,10 +38,6 @@ use self::load::{Done, Load};
 use self::play::Player;
 use self::report::Report;
 use self::setup::{Plan, Running};
-use crate::config::Settings;
-use crate::local::{LocalError, Root};
-use crate::stamp::SchemaFailure;
-use output::Output;
 
 /// Within which a process is started again, with all that it needs.
 const HEAL_WITHIN: Duration = Duration::from_secs(120);
@@ -52,7 +52,7 @@ enum ChaosError {
     #[error(transparent)]
     Server(#[from] local_servers::Error),
     #[error(transparent)]
-    Local(#[from] LocalError),
+    Local(#[from] RootError),
     #[error(transparent)]
     Config(#[from] service::config::ConfigError),
     #[error(transparent)]
@@ -62,7 +62,7 @@ enum ChaosError {
     #[error("{0} is set, which would lead to other servers than the run's own; unset it")]
     Overridden(String),
     #[error("the folder of an earlier run can't be removed")]
-    Purge(#[source] BoxError),
+    Purge(#[source] RootError),
     #[error("a proxy can't be started")]
     Proxy(#[source] std::io::Error),
     #[error("the servers can't be made ready")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use local_servers::Error as ServerError;
+use output::Output;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -12,7 +13,6 @@ use super::proxy::Mode;
 use super::schedule::{Fault, Kind, Step};
 use super::setup::{Running, STOP_WITHIN};
 use super::{ChaosError, HEAL_WITHIN};
-use output::Output;
 
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(250);

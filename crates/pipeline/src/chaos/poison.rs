@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use events::{Registry, wire};
 use kafka::{KafkaConfig, LoggedContext};
+use operate::config::Settings;
 use rand::RngExt as _;
 use rand_pcg::Pcg64Mcg;
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -19,7 +20,6 @@ use uuid::Uuid;
 
 use super::ChaosError;
 use super::load::{FIRST_ID, USERS};
-use crate::config::Settings;
 
 /// What the value of a poison record has in it.
 pub(super) const MARK: &str = "poison of pipeline chaos";

@@ -1,5 +1,6 @@
 //! What a run has found.
 
+use output::{Output, table};
 use serde_json::json;
 
 use super::Request;
@@ -7,7 +8,6 @@ use super::check::Comparison;
 use super::load::Done;
 use super::play::{Finding, Tally};
 use super::schedule::Kind;
-use output::{Output, table};
 
 /// All of it.
 pub(super) struct Report {

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use local_servers::{CommitLogSync, KafkaOutside, ServiceSpec, Stack, StackConfig, StackState, free_ports};
+use operate::config::Settings;
+use operate::local::{Root, RootError, Secrets, secrets};
+use operate::status::ask_service;
+use output::Output;
 use secrecy::{ExposeSecret as _, SecretString};
 use service::cli::CommonArgs;
 use service::config::{Config, DEFAULT_FILE, ENV_PREFIX};
@@ -17,13 +21,10 @@ use super::ChaosError;
 use super::fetching::{Fetching, PAGE, PROFILES};
 use super::proxy::Link;
 use super::schedule::{FETCHER, GROUPS, INSTANCES, LINKS, RELAY, instances, process};
-use crate::config::Settings;
-use crate::local::services::SIMULATOR;
-use crate::local::{self, LocalError, Root, Secrets, secrets};
 use crate::migrate;
-use crate::status::services::ask_one;
-use output::Output;
 
+/// Name of the simulator's process.
+const SIMULATOR: &str = "randomuser-sim";
 /// For servers that have answered already.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
 /// For all services to be ready.
@@ -73,7 +74,7 @@ impl Plan {
             return Err(local_servers::Error::AlreadyRunning { root, pid }.into());
         }
         keep_logs(&root)?;
-        local::purge::remove(&root).map_err(ChaosError::Purge)?;
+        root.purge().map_err(ChaosError::Purge)?;
         let secrets = Secrets::load_or_create(&root)?;
 
         // Held until they are needed, so that no two parts choose the same port.
@@ -112,11 +113,11 @@ impl Plan {
             if args.config.is_empty() { vec![PathBuf::from(DEFAULT_FILE)] } else { args.config.clone() };
         let mut files = Vec::new();
         for file in base {
-            files.push(std::path::absolute(&file).map_err(LocalError::file("find", &file))?);
+            files.push(std::path::absolute(&file).map_err(RootError::file("find", &file))?);
         }
-        let with = |name: &str, text: String| -> Result<Vec<PathBuf>, LocalError> {
+        let with = |name: &str, text: String| -> Result<Vec<PathBuf>, RootError> {
             let file = root.path().join(name);
-            fs::write(&file, text).map_err(LocalError::file("write", &file))?;
+            fs::write(&file, text).map_err(RootError::file("write", &file))?;
             Ok(files.iter().cloned().chain([file]).collect())
         };
         let own = Config::from_files(&with("servers.toml", servers)?)?.or_variables(secrets.variables());
@@ -175,9 +176,9 @@ impl Running {
     pub(super) async fn waiting(&self) -> Vec<String> {
         let mut waiting = Vec::new();
         for (name, service) in self.services.iter().filter(|(_, service)| !service.joins_later()) {
-            let asked = ask_one(service.service, service.listen.to_string()).await;
+            let asked = ask_service(service.service, service.listen.to_string()).await;
             if !asked.ready {
-                waiting.push(format!("{name} is {}", asked.state()));
+                waiting.push(format!("{name} is {}", asked.describe()));
             }
         }
         waiting
@@ -229,9 +230,9 @@ fn keep_logs(root: &Root) -> Result<(), ChaosError> {
         return Ok(());
     }
     if previous.exists() {
-        fs::remove_dir_all(&previous).map_err(LocalError::file("remove", &previous))?;
+        fs::remove_dir_all(&previous).map_err(RootError::file("remove", &previous))?;
     }
-    fs::rename(&logs, &previous).map_err(LocalError::file("rename", &logs))?;
+    fs::rename(&logs, &previous).map_err(RootError::file("rename", &logs))?;
     Ok(())
 }
 
@@ -298,11 +299,11 @@ async fn ready(services: Vec<&Service>) -> Result<(), ChaosError> {
     loop {
         let mut states = Vec::new();
         for service in &services {
-            let asked = ask_one(service.service, service.listen.to_string()).await;
+            let asked = ask_service(service.service, service.listen.to_string()).await;
             if asked.ready {
                 return Ok(());
             }
-            states.push(format!("{} is {}", service.spec.name, asked.state()));
+            states.push(format!("{} is {}", service.spec.name, asked.describe()));
         }
         if Instant::now() > deadline {
             return Err(ChaosError::NotReady(states.join(", ")));

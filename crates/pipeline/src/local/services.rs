@@ -3,14 +3,12 @@
 use std::ffi::OsString;
 
 use local_servers::ServiceSpec;
+use operate::config::Settings;
+use operate::local::{Manifest, Secrets, Source, secrets};
 use secrecy::ExposeSecret as _;
 
-use super::secrets::{self, Secrets};
-use super::{Manifest, Source};
-use crate::config::Settings;
-
 /// Name of the simulator's process.
-pub(crate) const SIMULATOR: &str = "randomuser-sim";
+const SIMULATOR: &str = "randomuser-sim";
 
 /// What to start, in no particular order: each waits for what it needs. The simulator only if it is the source.
 pub(super) fn specs(

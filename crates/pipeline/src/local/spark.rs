@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use local_servers::{ServiceSpec, SparkConfig, SparkJob, StackConfig, programs, spark_job};
+use operate::config::Settings;
+use operate::local::{Manifest, RootError, Secrets, secrets};
 use secrecy::{ExposeSecret as _, SecretString};
 use service::BoxError;
 
-use super::secrets::{self, Secrets};
-use super::{LocalError, Manifest};
-use crate::config::Settings;
+use super::error::LocalError;
 
 /// The job's name among the processes.
 pub(crate) const JOB: &str = "spark-job";
@@ -63,10 +63,10 @@ fn environment(secrets: &Secrets, manifest: &Manifest) -> Vec<(String, SecretStr
     ]
 }
 
-fn script() -> Result<PathBuf, LocalError> {
-    let script = std::path::absolute(SCRIPT).map_err(LocalError::file("find", Path::new(SCRIPT)))?;
+fn script() -> Result<PathBuf, RootError> {
+    let script = std::path::absolute(SCRIPT).map_err(RootError::file("find", Path::new(SCRIPT)))?;
     if script.is_file() {
         return Ok(script);
     }
-    Err(LocalError::file("find", &script)(std::io::ErrorKind::NotFound.into()))
+    Err(RootError::file("find", &script)(std::io::ErrorKind::NotFound.into()))
 }

@@ -5,9 +5,9 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use output::Output;
 
 use super::follow::Stages;
-use output::Output;
 
 const NAMES: [&str; 4] = ["fetched", "users.raw", "users.processed", "Cassandra"];
 /// Between two lines.

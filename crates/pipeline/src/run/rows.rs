@@ -3,13 +3,12 @@
 use std::io::Write as _;
 
 use local_servers::{CQLSH, Cache, Progress};
+use operate::config::Settings;
+use output::Output;
 use secrecy::ExposeSecret as _;
 use service::BoxError;
 use tempfile::NamedTempFile;
 use tokio::process::Command;
-
-use crate::config::Settings;
-use output::Output;
 
 /// Shows the query and what it gives.
 pub(super) async fn show(

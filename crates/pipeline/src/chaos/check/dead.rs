@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use kafka::dead_letter;
 use kafka::reader::{Part, ReadError, read_to_end};
+use operate::config::Settings;
+use operate::dlq::RecordPosition;
 use rdkafka::Message as _;
 
 use super::history::Histories;
 use super::{DeadLetters, Differences};
 use crate::chaos::ChaosError;
-use crate::config::Settings;
-use crate::dlq::Position;
 
 /// Dead letters of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) struct Letters {
 }
 
 /// By the position of the record that they are about.
-pub(super) type BySource = BTreeMap<Position, Letters>;
+pub(super) type BySource = BTreeMap<RecordPosition, Letters>;
 
 /// The dead letters of `source`.
 pub(super) async fn read(settings: &Settings, source: &str) -> Result<BySource, ChaosError> {
@@ -32,7 +32,7 @@ pub(super) async fn read(settings: &Settings, source: &str) -> Result<BySource, 
         let mut letters = BySource::new();
         read_to_end(&kafka, "pipeline-chaos", &topic, Part::default(), |record| {
             let number = |header| dead_letter::header(record, header).and_then(|text| text.parse().ok());
-            let position = Position {
+            let position = RecordPosition {
                 partition: number(dead_letter::SOURCE_PARTITION)
                     .and_then(|partition| i32::try_from(partition).ok())
                     .unwrap_or(-1),
@@ -67,7 +67,7 @@ pub(super) fn compare(
         may_repeat: false,
         kinds: BTreeMap::new(),
     };
-    let name = |position: &Position| format!("{source}/{}/{}", position.partition, position.offset);
+    let name = |position: &RecordPosition| format!("{source}/{}/{}", position.partition, position.offset);
     for position in histories.poison.iter().filter(|position| !letters.contains_key(position)) {
         report.missing += 1;
         differences.add(&report.topic, &name(position), || "has no dead letter".to_owned());

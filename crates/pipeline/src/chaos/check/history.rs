@@ -6,6 +6,8 @@ use events::Registry;
 use events::meta::Op;
 use kafka::KafkaConfig;
 use kafka::reader::{Part, read_to_end};
+use operate::dlq::RecordPosition;
+use operate::stamp::StampDecoder;
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
 use serde::Deserialize;
@@ -15,8 +17,6 @@ use uuid::Uuid;
 use super::{Differences, Ops, Stage, State, States, last_ops};
 use crate::chaos::ChaosError;
 use crate::chaos::poison::MARK;
-use crate::dlq::Position;
-use crate::stamp::Stamps;
 
 const CLIENT: &str = "pipeline-chaos";
 
@@ -103,9 +103,9 @@ impl History {
 pub(super) struct Histories {
     pub(super) by_key: BTreeMap<Uuid, History>,
     /// Where the poison records are.
-    pub(super) poison: BTreeSet<Position>,
+    pub(super) poison: BTreeSet<RecordPosition>,
     /// Other records that can't be read.
-    pub(super) foreign: Vec<Position>,
+    pub(super) foreign: Vec<RecordPosition>,
 }
 
 /// How topics are read.
@@ -120,7 +120,7 @@ impl Reader {
     pub(super) async fn read(self, topic: &str) -> Result<Histories, ChaosError> {
         let topic = topic.to_owned();
         let read = move || {
-            let mut stamps = Stamps::new(self.registry, self.runtime);
+            let mut stamps = StampDecoder::new(self.registry, self.runtime);
             let mut histories = Histories::default();
             read_to_end(&self.kafka, CLIENT, &topic, Part::default(), |record| {
                 take(record, &mut stamps, &mut histories)
@@ -133,25 +133,25 @@ impl Reader {
 
 fn take(
     record: &BorrowedMessage<'_>,
-    stamps: &mut Stamps,
+    stamps: &mut StampDecoder,
     histories: &mut Histories,
 ) -> Result<(), ChaosError> {
     let key = record.key().and_then(|key| Uuid::try_parse_ascii(key).ok());
     let value = record.payload();
     if value.is_some_and(is_poison) {
-        histories.poison.insert(Position::of(record));
+        histories.poison.insert(RecordPosition::of(record));
         return Ok(());
     }
     let (Some(key), value) = (key, value) else {
-        histories.foreign.push(Position::of(record));
+        histories.foreign.push(RecordPosition::of(record));
         return Ok(());
     };
     let Some(value) = value else {
         histories.by_key.entry(key).or_default().tombstones += 1;
         return Ok(());
     };
-    match stamps.read_as::<Value>(value).map_err(ChaosError::Schema)? {
-        None => histories.foreign.push(Position::of(record)),
+    match stamps.decode_as::<Value>(value).map_err(ChaosError::Schema)? {
+        None => histories.foreign.push(RecordPosition::of(record)),
         Some(value) => histories.by_key.entry(key).or_default().add(value.into()),
     }
     Ok(())

@@ -10,6 +10,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use events::Registry;
+use operate::config::Settings;
 use serde::Serialize;
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -17,7 +18,6 @@ use uuid::Uuid;
 use self::history::{Histories, Reader};
 use super::ChaosError;
 use super::load::Done;
-use crate::config::Settings;
 
 /// How many differences are kept; of all others there is the count.
 const KEPT: usize = 10;

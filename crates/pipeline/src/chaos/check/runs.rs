@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use operate::config::Settings;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::Differences;
 use crate::chaos::ChaosError;
 use crate::chaos::fetching::{PROFILES, RUN};
-use crate::config::Settings;
 
 /// A run as PostgreSQL has it: its status, what it counts, and what there is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
+use operate::config::Settings;
 use sqlx::{ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
 use super::{Differences, Ops, Stage, State, States};
 use crate::chaos::ChaosError;
-use crate::config::Settings;
 
 /// A table, and whether it has the columns that not all have.
 const TABLES: [(&str, bool); 3] =

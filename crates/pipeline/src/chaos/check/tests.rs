@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
 use kafka::dead_letter;
+use operate::dlq::RecordPosition;
 use uuid::Uuid;
 
 use super::dead::{BySource, Letters};
 use super::history::{Change, Histories};
 use super::runs::Run;
 use super::*;
-use crate::dlq::Position;
 
 const KEY: Uuid = Uuid::from_u128(7);
 
@@ -77,7 +77,7 @@ fn a_lost_record_is_found() {
 fn a_record_that_nobody_made_is_found() {
     counts(&topic(&[(1, b'c'), (2, b'u'), (3, b'u'), (4, b'u')]), [[0, 1, 0, 0, 1]; 2]);
     let mut foreign = topic(&SOUND);
-    foreign.foreign.push(Position { partition: 0, offset: 4 });
+    foreign.foreign.push(RecordPosition { partition: 0, offset: 4 });
     counts(&foreign, [[0, 1, 0, 0, 0]; 2]);
 }
 
@@ -164,7 +164,7 @@ fn only_common(state: State) -> State {
 
 /// Missing, repeated and unexpected dead letters.
 fn letters(poison: &[i64], letters: &[(i64, u64)]) -> [u64; 3] {
-    let at = |offset| Position { partition: 1, offset };
+    let at = |offset| RecordPosition { partition: 1, offset };
     let histories = Histories { poison: poison.iter().copied().map(at).collect(), ..Histories::default() };
     let letter = |count| Letters { count, kind: "not_avro".to_owned(), why: "k: w".to_owned() };
     let found: BySource = letters.iter().map(|(offset, count)| (at(*offset), letter(*count))).collect();
