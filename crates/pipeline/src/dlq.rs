@@ -1,8 +1,8 @@
 //! `pipeline dlq`: prints dead letters, and what is done with them.
 
+use command_line::{Output, table};
 use operate::config::Settings;
 use operate::dlq::{self, DeadLetterFilter, DeadLetterName, DeadLetterRecord, OpenDeadLetters, Resolution};
-use output::{Output, table};
 use serde_json::json;
 use service::BoxError;
 

@@ -1,9 +1,9 @@
 //! `pipeline status`: prints what runs, how far each hop lags behind, and what every stage has.
 
+use command_line::{Output, table};
 use operate::config::Settings;
 use operate::local::Root;
 use operate::status::{self, Hop, StackStatus, Status};
-use output::{Output, table};
 use service::BoxError;
 
 /// Prints what there is. Returns whether all that should run does.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use command_line::{Output, table};
 use operate::config::Settings;
 use operate::verify::{self, VerificationSummary};
-use output::{Output, table};
 use serde_json::json;
 use service::BoxError;
 

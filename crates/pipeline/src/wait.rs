@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use output::Output;
+use command_line::Output;
 use service::error_chain;
 use service::retry::Backoff;
 use tokio::time::Instant;

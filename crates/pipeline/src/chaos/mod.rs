@@ -22,11 +22,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use command_line::Output;
 use kafka::reader::ReadError;
 use operate::config::Settings;
 use operate::local::{Root, RootError};
 use operate::stamp::SchemaFailure;
-use output::Output;
 use rdkafka::error::KafkaError;
 use service::cli::CommonArgs;
 use service::{BoxError, error_chain};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use command_line::Output;
 use futures::future::try_join_all;
 use local_servers::Error as ServerError;
-use output::Output;
 use serde::Serialize;
 use tokio::time::Instant;
 

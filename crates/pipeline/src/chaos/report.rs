@@ -1,6 +1,6 @@
 //! What a run has found.
 
-use output::{Output, table};
+use command_line::{Output, table};
 use serde_json::json;
 
 use super::Request;

@@ -6,12 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use command_line::Output;
 use futures::future::try_join_all;
 use local_servers::{CommitLogSync, KafkaOutside, ServiceSpec, Stack, StackConfig, StackState, free_ports};
 use operate::config::Settings;
 use operate::local::{Root, RootError, Secrets, secrets};
 use operate::status::ask_service;
-use output::Output;
 use secrecy::{ExposeSecret as _, SecretString};
 use service::cli::CommonArgs;
 use service::config::{Config, DEFAULT_FILE, ENV_PREFIX};

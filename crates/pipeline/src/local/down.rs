@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use command_line::Output;
 use local_servers::StackState;
 use operate::local::Root;
-use output::Output;
 use serde_json::json;
 use service::BoxError;
 

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use command_line::Output;
 use local_servers::{ServiceSpec, Stack};
 use operate::config::Settings;
 use operate::local::{Manifest, Root, Secrets};
-use output::Output;
 use serde::{Deserialize, Serialize};
 use service::config::Config;
 use service::retry::Backoff;

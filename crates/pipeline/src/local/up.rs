@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use command_line::Output;
 use local_servers::{Phase, StackState};
 use operate::config::Settings;
 use operate::local::{Manifest, Root, RootError, Secrets, Source, absolute, secrets};
-use output::Output;
 use serde_json::json;
 use service::BoxError;
 use service::cli::CommonArgs;

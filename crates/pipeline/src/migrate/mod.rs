@@ -13,8 +13,8 @@ mod topics;
 
 use std::time::Duration;
 
+use command_line::Output;
 use operate::config::Settings;
-use output::Output;
 use service::BoxError;
 
 use report::{Outcome, Report, Step};

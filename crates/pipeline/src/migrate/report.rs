@@ -1,6 +1,6 @@
 //! What a migration did, step by step.
 
-use output::Output;
+use command_line::Output;
 use serde::Serialize;
 
 /// What was done to one object.

@@ -17,13 +17,13 @@ mod table;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use command_line::{Output, table as columns};
 use events::Registry;
 use kafka::dead_letter;
 use operate::config::Settings;
 use operate::dlq::{self, RecordPosition};
 use operate::offsets::OffsetsError;
 use operate::wait;
-use output::{Output, table as columns};
 use serde_json::json;
 use service::BoxError;
 use tokio::runtime::Handle;

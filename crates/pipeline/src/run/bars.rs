@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use command_line::Output;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use output::Output;
 
 use super::follow::Stages;
 

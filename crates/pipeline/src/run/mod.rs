@@ -6,9 +6,9 @@ mod rows;
 
 use std::time::{Duration, Instant};
 
+use command_line::{Output, table};
 use operate::config::Settings;
 use operate::verify::until_equal;
-use output::{Output, table};
 use serde::Serialize;
 use serde_json::{Value, json};
 use service::{BoxError, error_chain};

@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
+use command_line::Output;
 use local_servers::{CQLSH, Cache, Progress};
 use operate::config::Settings;
-use output::Output;
 use secrecy::ExposeSecret as _;
 use service::BoxError;
 use tempfile::NamedTempFile;

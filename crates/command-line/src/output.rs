@@ -1,15 +1,3 @@
-//! Prints what a command has to say: results on standard output, progress and failures on standard error.
-//!
-//! A person gets lines and tables. With `--json` standard output has one JSON document and nothing else.
-//!
-//! ```
-//! use output::{Output, table};
-//!
-//! let output = Output::new(false);
-//! output.line(table(&["stage", "rows"], [vec!["users".to_owned(), "12".to_owned()]].into_iter()));
-//! output.document(&serde_json::json!({ "users": 12 })); // Prints nothing: a person reads.
-//! ```
-
 use std::io::{Write as _, stderr, stdout};
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
