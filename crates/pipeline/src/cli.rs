@@ -63,19 +63,6 @@ pub enum Command {
         #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
         wait: Duration,
     },
-    /// Break services, servers and connections of a stack of its own at random, and compare every stage afterwards;
-    /// fails if anything was lost, repeated or out of order
-    Chaos {
-        /// How long
-        #[arg(long, value_name = "N", default_value_t = 30)]
-        minutes: u32,
-        /// The same seed gives the same faults
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Transactions per second of the load, each of one to four changes
-        #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=400))]
-        rate: u32,
-    },
     /// The process in the background that `up` starts
     #[command(hide = true)]
     Supervise(SuperviseArgs),

@@ -6,7 +6,6 @@
 //! configuration that can't be used.
 
 mod airflow;
-pub mod chaos;
 pub mod cli;
 pub mod dlq;
 pub mod local;
@@ -89,10 +88,6 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
                     dlq::purge(&settings, filter.filter(), *dry_run, output).await?;
                 }
             }
-        }
-        Command::Chaos { minutes, seed, rate } => {
-            let request = chaos::Request { minutes: *minutes, seed: *seed, rate: *rate };
-            return Box::pin(chaos::run(&cli.root, &cli.common, request, output)).await;
         }
         Command::Repair { dry_run, wait } => {
             return repair::run(&settings()?, *dry_run, *wait, output).await;

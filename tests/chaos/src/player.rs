@@ -9,11 +9,13 @@ use local_servers::Error as ServerError;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::proxy::Mode;
-use super::schedule::{Fault, Kind, Step};
-use super::setup::{Running, STOP_WITHIN};
-use super::{ChaosError, HEAL_WITHIN};
+use crate::error::ChaosError;
+use crate::faults::proxy::Mode;
+use crate::faults::schedule::{Fault, Kind, Step};
+use crate::setup::{Running, STOP_WITHIN};
 
+/// Within which a process is started again, with all that it needs.
+pub(crate) const HEAL_WITHIN: Duration = Duration::from_secs(120);
 /// How often processes are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two tries to start a server whose own server is away.
@@ -23,29 +25,29 @@ const PANIC: &str = " panicked at ";
 
 /// A process that did what it must not.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Finding {
+pub(crate) struct Finding {
     /// Seconds since the first fault's time of peace began.
-    pub(super) seconds: f64,
-    pub(super) process: String,
-    pub(super) what: String,
+    pub(crate) seconds: f64,
+    pub(crate) process: String,
+    pub(crate) what: String,
 }
 
 /// Injected faults by target, then by kind.
-pub(super) type Tally = BTreeMap<&'static str, BTreeMap<&'static str, u32>>;
+pub(crate) type Tally = BTreeMap<&'static str, BTreeMap<&'static str, u32>>;
 
 /// A run of faults.
-pub(super) struct Player<'a> {
+pub(crate) struct Player<'a> {
     running: &'a Running,
     output: &'a Output,
     began: Instant,
-    pub(super) tally: Tally,
-    pub(super) findings: Vec<Finding>,
+    pub(crate) tally: Tally,
+    pub(crate) findings: Vec<Finding>,
     /// Of servers: what they did that nobody told them to.
-    pub(super) exits: Vec<Finding>,
+    pub(crate) exits: Vec<Finding>,
 }
 
 impl<'a> Player<'a> {
-    pub(super) fn new(running: &'a Running, output: &'a Output) -> Self {
+    pub(crate) fn new(running: &'a Running, output: &'a Output) -> Self {
         Self {
             running,
             output,
@@ -57,7 +59,7 @@ impl<'a> Player<'a> {
     }
 
     /// All of them, one step after the other; everything is healed afterwards.
-    pub(super) async fn play(&mut self, schedule: &[Step]) -> Result<(), ChaosError> {
+    pub(crate) async fn play(&mut self, schedule: &[Step]) -> Result<(), ChaosError> {
         for step in schedule {
             self.rest(step.peace).await?;
             for fault in &step.faults {
@@ -83,7 +85,7 @@ impl<'a> Player<'a> {
     }
 
     /// Notes what has ended by itself, and starts it again.
-    pub(super) async fn look(&mut self) -> Result<(), ChaosError> {
+    pub(crate) async fn look(&mut self) -> Result<(), ChaosError> {
         for (name, how) in self.running.stack.exited() {
             let what = format!("ended by itself ({how}); {}", self.last_words(&name));
             if self.running.services.contains_key(&name) {
@@ -165,7 +167,7 @@ impl<'a> Player<'a> {
     }
 
     /// Stops a process in good order; one of ours that has to be killed after all is a finding.
-    pub(super) async fn stop(&mut self, name: &str) -> Result<(), ChaosError> {
+    pub(crate) async fn stop(&mut self, name: &str) -> Result<(), ChaosError> {
         let began = Instant::now();
         self.running.stack.stop(name).await?;
         if self.running.services.contains_key(name) && began.elapsed() >= STOP_WITHIN {
@@ -182,7 +184,7 @@ impl<'a> Player<'a> {
     }
 
     /// Looks for panics in the logs of our services.
-    pub(super) fn find_panics(&mut self) -> Result<(), ChaosError> {
+    pub(crate) fn find_panics(&mut self) -> Result<(), ChaosError> {
         for name in self.running.services.keys() {
             let log = self.running.stack.log(name);
             let mut aside = log.clone().into_os_string();
@@ -212,7 +214,7 @@ impl<'a> Player<'a> {
         format!("the last line of {}: {last}", log.display())
     }
 
-    pub(super) fn find(&mut self, process: &str, what: String) {
+    pub(crate) fn find(&mut self, process: &str, what: String) {
         self.say(format_args!("FINDING: {process} {what}"));
         self.findings.push(self.finding(process, what));
     }

@@ -10,62 +10,62 @@ use command_line::Output;
 use futures::future::try_join_all;
 use local_servers::{CommitLogSync, KafkaOutside, ServiceSpec, Stack, StackConfig, StackState, free_ports};
 use operate::config::Settings;
-use operate::local::{Root, RootError, Secrets, secrets};
+use operate::local::{Root, RootError, Secrets, absolute, secrets};
 use operate::status::ask_service;
 use secrecy::{ExposeSecret as _, SecretString};
 use service::cli::CommonArgs;
 use service::config::{Config, DEFAULT_FILE, ENV_PREFIX};
 use tokio::time::Instant;
 
-use super::ChaosError;
-use super::fetching::{Fetching, PAGE, PROFILES};
-use super::proxy::Link;
-use super::schedule::{FETCHER, GROUPS, INSTANCES, LINKS, RELAY, instances, process};
-use crate::migrate;
+use crate::error::ChaosError;
+use crate::faults::proxy::Link;
+use crate::faults::schedule::{FETCHER, GROUPS, INSTANCES, LINKS, RELAY, instances, process};
+use crate::load::fetching::{Fetching, PAGE, PROFILES};
+use crate::migrate::migrate;
 
 /// Name of the simulator's process.
 const SIMULATOR: &str = "randomuser-sim";
-/// For servers that have answered already.
-const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);
 /// For all services to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// How often they are asked.
 const LOOK: Duration = Duration::from_millis(250);
 /// A service drains within 10 s of SIGTERM, and a machine may be slow.
-pub(super) const STOP_WITHIN: Duration = Duration::from_secs(20);
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// The run's folder and configuration; nothing runs yet.
-pub(super) struct Plan {
-    pub(super) root: Root,
+pub(crate) struct Plan {
+    pub(crate) root: Root,
     /// With the servers' own addresses, which no fault is on the way to.
-    pub(super) settings: Settings,
-    pub(super) stack: StackConfig,
+    pub(crate) settings: Settings,
+    /// The configuration that the settings are read from, less the secrets.
+    files: Vec<PathBuf>,
+    pub(crate) stack: StackConfig,
     links: Vec<(&'static str, TcpListener, u16)>,
     /// What every service gets in its environment.
     env: Vec<(String, std::ffi::OsString)>,
-    fetcher_token: SecretString,
+    secrets: Secrets,
 }
 
 /// What runs.
-pub(super) struct Running {
-    pub(super) stack: Stack,
+pub(crate) struct Running {
+    pub(crate) stack: Stack,
     /// By the name of the server.
-    pub(super) links: BTreeMap<&'static str, Link>,
+    pub(crate) links: BTreeMap<&'static str, Link>,
     /// By the name of the process; those that join later are among them.
-    pub(super) services: BTreeMap<String, Service>,
+    pub(crate) services: BTreeMap<String, Service>,
     fetcher_token: SecretString,
 }
 
 /// One of our processes.
-pub(super) struct Service {
-    pub(super) service: &'static str,
-    pub(super) spec: ServiceSpec,
-    pub(super) listen: SocketAddr,
+pub(crate) struct Service {
+    pub(crate) service: &'static str,
+    pub(crate) spec: ServiceSpec,
+    pub(crate) listen: SocketAddr,
 }
 
 impl Plan {
     /// Removes what an earlier run has left in the folder, but for its logs, and writes this one's configuration.
-    pub(super) fn new(root: Root, args: &CommonArgs) -> Result<Self, ChaosError> {
+    pub(crate) fn new(root: Root, args: &CommonArgs) -> Result<Self, ChaosError> {
         refuse_overrides()?;
         if let Some(state) = StackState::load(root.path())?
             && state.is_running()
@@ -111,28 +111,33 @@ impl Plan {
         let proxies = addresses(at("postgres"), at("kafka"), at("registry"), at("cassandra"));
         let base =
             if args.config.is_empty() { vec![PathBuf::from(DEFAULT_FILE)] } else { args.config.clone() };
-        let mut files = Vec::new();
-        for file in base {
-            files.push(std::path::absolute(&file).map_err(RootError::file("find", &file))?);
-        }
+        let files = absolute(&base)?;
         let with = |name: &str, text: String| -> Result<Vec<PathBuf>, RootError> {
             let file = root.path().join(name);
             fs::write(&file, text).map_err(RootError::file("write", &file))?;
             Ok(files.iter().cloned().chain([file]).collect())
         };
-        let own = Config::from_files(&with("servers.toml", servers)?)?.or_variables(secrets.variables());
+        let files_of_servers = with("servers.toml", servers)?;
+        let own = Config::from_files(&files_of_servers)?.or_variables(secrets.variables());
         let files = with("services.toml", proxies)?;
         let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         let mut env = vec![("PIPELINE_CONFIG".to_owned(), files.join(",").into())];
         for name in [secrets::POSTGRES, secrets::HMAC_KEY] {
             env.push((name.to_owned(), secrets.get(name).expose_secret().into()));
         }
-        let fetcher_token = secrets.get(secrets::FETCHER);
-        Ok(Self { settings: Settings::load(&own)?, root, stack, links, env, fetcher_token })
+        Ok(Self {
+            settings: Settings::load(&own)?,
+            root,
+            stack,
+            files: files_of_servers,
+            secrets,
+            links,
+            env,
+        })
     }
 
     /// Starts the servers, then `prepare`s what must be there before the services, then those.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         self,
         output: &Output,
         prepare: impl AsyncFnOnce(&Settings) -> Result<(), ChaosError>,
@@ -144,15 +149,15 @@ impl Plan {
         }
         output.note("starting the servers");
         let stack = Stack::start(self.stack).await?;
-        let silent = Output::silent();
-        migrate::run(&self.settings, MIGRATION_PATIENCE, &silent).await.map_err(ChaosError::Migrate)?;
+        migrate(&self.root, &self.files, &self.secrets).await?;
         prepare(&self.settings).await?;
         output.note("starting the services");
         let [port] = free_ports()?;
         let simulator = simulator(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-        let services = services(&self.env, port, &self.fetcher_token)?;
+        let fetcher_token = self.secrets.get(secrets::FETCHER);
+        let services = services(&self.env, port, &fetcher_token)?;
         stack.start_service(simulator, env!("CARGO_PKG_VERSION")).await?;
-        let running = Running { stack, links, services, fetcher_token: self.fetcher_token };
+        let running = Running { stack, links, services, fetcher_token };
         running.start_services().await?;
         Ok(running)
     }
@@ -173,7 +178,7 @@ impl Running {
     }
 
     /// What the services that are not ready wait for.
-    pub(super) async fn waiting(&self) -> Vec<String> {
+    pub(crate) async fn waiting(&self) -> Vec<String> {
         let mut waiting = Vec::new();
         for (name, service) in self.services.iter().filter(|(_, service)| !service.joins_later()) {
             let asked = ask_service(service.service, service.listen.to_string()).await;
@@ -187,20 +192,20 @@ impl Running {
 
 impl Running {
     /// How to ask for a run.
-    pub(super) fn fetching(&self) -> Fetching {
+    pub(crate) fn fetching(&self) -> Fetching {
         let address = self.addresses(FETCHER).into_iter().next().unwrap_or_default();
         Fetching { address, token: self.fetcher_token.clone() }
     }
 
     /// Where the instances of a service listen.
-    pub(super) fn addresses(&self, service: &str) -> Vec<String> {
+    pub(crate) fn addresses(&self, service: &str) -> Vec<String> {
         let of_service = self.services.values().filter(|running| running.service == service);
         of_service.map(|running| running.listen.to_string()).collect()
     }
 }
 
 impl Service {
-    pub(super) fn joins_later(&self) -> bool {
+    pub(crate) fn joins_later(&self) -> bool {
         self.spec.name == process(self.service, INSTANCES + 1)
     }
 }

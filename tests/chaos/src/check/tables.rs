@@ -8,8 +8,9 @@ use operate::config::Settings;
 use sqlx::{ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
-use super::{Differences, Ops, Stage, State, States};
-use crate::chaos::ChaosError;
+use super::stage::{Differences, Stage};
+use super::state::{Ops, State, States};
+use crate::error::ChaosError;
 
 /// A table, and whether it has the columns that not all have.
 const TABLES: [(&str, bool); 3] =

@@ -7,7 +7,10 @@ use uuid::Uuid;
 use super::dead::{BySource, Letters};
 use super::history::{Change, Histories};
 use super::runs::Run;
-use super::*;
+use super::stage::{Differences, Stage};
+use super::state::{State, States};
+use super::{dead, history, runs, tables};
+use crate::load::fetching::PROFILES;
 
 const KEY: Uuid = Uuid::from_u128(7);
 
@@ -186,7 +189,7 @@ fn a_missing_repeated_or_unexpected_dead_letter_is_found() {
 
 #[test]
 fn a_run_that_did_not_store_what_it_was_asked_for_is_found() {
-    let profiles = i64::from(crate::chaos::fetching::PROFILES);
+    let profiles = i64::from(PROFILES);
     let run = |status: &str, stored, users| Run { status: status.to_owned(), stored, users };
     let differ = |runs: &[Run], asked| {
         let mut differences = Differences::default();

@@ -12,19 +12,19 @@ use rand_pcg::Pcg64Mcg;
 use super::proxy::Direction;
 
 /// Instances of each service but the fetcher: a standby relay, and groups of two.
-pub(super) const INSTANCES: u8 = 2;
-pub(super) const RELAY: &str = "relay";
+pub(crate) const INSTANCES: u8 = 2;
+pub(crate) const RELAY: &str = "relay";
 /// One is enough: a run belongs to one fetcher at a time.
-pub(super) const FETCHER: &str = "fetcher";
+pub(crate) const FETCHER: &str = "fetcher";
 /// The services that share their work with those that join.
-pub(super) const GROUPS: [&str; 2] = ["stream-processor", "cassandra-sink"];
+pub(crate) const GROUPS: [&str; 2] = ["stream-processor", "cassandra-sink"];
 /// Servers by the name of their process, with how long each takes to be back, in milliseconds.
 const SERVERS: [(&str, u64); 5] =
     [("postgres", 2_000), ("zookeeper", 3_000), ("kafka", 8_000), ("registry", 8_000), ("cassandra", 12_000)];
 /// The same of a service.
 const SERVICE_MS: u64 = 500;
 /// The servers that services connect to, each through a proxy of ours.
-pub(super) const LINKS: [&str; 4] = ["postgres", "kafka", "registry", "cassandra"];
+pub(crate) const LINKS: [&str; 4] = ["postgres", "kafka", "registry", "cassandra"];
 
 /// How long a fault lasts.
 const LASTING_MS: std::ops::Range<u64> = 200..12_000;
@@ -36,7 +36,7 @@ const TWO_AT_ONCE: f64 = 0.3;
 
 /// What is done to a target, and undone at the end of the fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// SIGKILL; started again.
     Kill,
     /// SIGSTOP; SIGCONT.
@@ -55,10 +55,10 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Names of all kinds, in the order of the report's columns.
-    pub(super) const NAMES: [&'static str; 7] =
+    pub(crate) const NAMES: [&'static str; 7] =
         ["kill", "pause", "restart", "join", "latency", "reset", "half-open"];
 
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
             Self::Pause => "pause",
@@ -73,17 +73,17 @@ impl Kind {
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     /// A service or a server.
-    pub(super) target: &'static str,
+    pub(crate) target: &'static str,
     /// Which one of a service, from 1; 0 for a server.
-    pub(super) number: u8,
-    pub(super) kind: Kind,
+    pub(crate) number: u8,
+    pub(crate) kind: Kind,
 }
 
 impl Fault {
     /// Name of the process.
-    pub(super) fn process(&self) -> String {
+    pub(crate) fn process(&self) -> String {
         if self.number == 0 { self.target.to_owned() } else { process(self.target, self.number) }
     }
 
@@ -99,26 +99,26 @@ impl Fault {
 }
 
 /// The services and how many there are of each from the beginning.
-pub(super) fn instances() -> impl Iterator<Item = (&'static str, u8)> {
+pub(crate) fn instances() -> impl Iterator<Item = (&'static str, u8)> {
     [(FETCHER, 1), (RELAY, INSTANCES)].into_iter().chain(GROUPS.map(|service| (service, INSTANCES)))
 }
 
 /// Name of the process of an instance of a service.
-pub(super) fn process(service: &str, number: u8) -> String {
+pub(crate) fn process(service: &str, number: u8) -> String {
     format!("{service}-{number}")
 }
 
 /// Faults that begin and end together, after a time of peace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Step {
-    pub(super) peace: Duration,
+pub(crate) struct Step {
+    pub(crate) peace: Duration,
     /// One or two, of different targets.
-    pub(super) faults: Vec<Fault>,
-    pub(super) lasting: Duration,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) lasting: Duration,
 }
 
 /// All of a run that takes about as long as `within`.
-pub(super) fn schedule(seed: u64, within: Duration) -> Vec<Step> {
+pub(crate) fn schedule(seed: u64, within: Duration) -> Vec<Step> {
     let mut random = Pcg64Mcg::seed_from_u64(seed);
     let mut deck = Vec::new();
     let mut steps = Vec::new();

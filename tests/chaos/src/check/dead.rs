@@ -9,8 +9,8 @@ use operate::dlq::RecordPosition;
 use rdkafka::Message as _;
 
 use super::history::Histories;
-use super::{DeadLetters, Differences};
-use crate::chaos::ChaosError;
+use super::stage::{DeadLetters, Differences};
+use crate::error::ChaosError;
 
 /// Dead letters of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,10 @@
 //! A trigger keeps the order of all changes that were committed, in a table that is not published: what the topics
 //! must have, whatever the writers were told of their transactions.
 
+pub(crate) mod fetching;
+pub(crate) mod poison;
+mod users;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,14 +20,12 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
-use super::fetching::Fetching;
-use super::poison::{Poisoned, Poisoner};
-use super::{ChaosError, Request};
+use self::fetching::Fetching;
+use self::poison::{Poisoned, Poisoner};
+use self::users::{FIRST_ID, USERS};
+use crate::cli::Request;
+use crate::error::ChaosError;
 
-/// Users that are changed; those that were deleted are inserted again.
-pub(super) const USERS: u32 = 500;
-/// Id of the first user; those of the others follow.
-pub(super) const FIRST_ID: u128 = 0xc4a0_5000_0000_4000_8000_0000_0000_0000;
 /// Concurrent ones, so that transactions interleave in the WAL.
 const WRITERS: u64 = 2;
 /// Most changes of one transaction.
@@ -58,7 +60,7 @@ struct Counts {
 
 /// The load while it runs. Dropped, it ends.
 #[derive(Debug)]
-pub(super) struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     counts: Arc<Counts>,
     writers: JoinSet<()>,
@@ -68,20 +70,20 @@ pub(super) struct Load {
 
 /// What it did.
 #[derive(Debug, Clone, serde::Serialize)]
-pub(super) struct Done {
+pub(crate) struct Done {
     /// Transactions whose commit was acknowledged.
-    pub(super) committed: u64,
+    pub(crate) committed: u64,
     /// Those that were refused, or whose connection broke: they are committed or not.
-    pub(super) failed: u64,
+    pub(crate) failed: u64,
     /// Records that the processor can't process, and those that the sink can't write, acknowledged by the broker, by
     /// the kind of error.
-    pub(super) poison: [Poisoned; 2],
+    pub(crate) poison: [Poisoned; 2],
     /// Runs that the fetcher was asked for.
-    pub(super) runs: u64,
+    pub(crate) runs: u64,
 }
 
 /// Inserts the users and installs the trigger. For an empty table.
-pub(super) async fn prepare(settings: &Settings) -> Result<(), ChaosError> {
+pub(crate) async fn prepare(settings: &Settings) -> Result<(), ChaosError> {
     let pool = pool(settings);
     let ids: String = Uuid::from_u128(FIRST_ID).to_string().chars().take(24).collect();
     let script = PREPARE.replace("{users}", &USERS.to_string()).replace("{ids}", &ids);
@@ -97,7 +99,7 @@ fn pool(settings: &Settings) -> PgPool {
 
 impl Load {
     /// Everything must be ready.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         settings: &Settings,
         fetching: Fetching,
         request: Request,
@@ -118,7 +120,7 @@ impl Load {
     }
 
     /// Ends it in good order. Everything must be healed.
-    pub(super) async fn finish(mut self) -> Result<Done, ChaosError> {
+    pub(crate) async fn finish(mut self) -> Result<Done, ChaosError> {
         self.stop.store(true, Ordering::Relaxed);
         while self.writers.join_next().await.is_some() {}
         let poison = (&mut self.poisoner).await.map_err(ChaosError::Cancelled)??;

@@ -1,108 +1,37 @@
-//! `pipeline chaos`: services, servers and connections broken at random while rows are written, changed and deleted;
-//! afterwards every stage is compared.
-//!
-//! The faults are drawn from the seed before the run begins ([`schedule`]), so that a run that has found something can
-//! be repeated, as far as the machine lets it. It has servers, services and a folder of its own, and touches nothing
-//! that `pipeline up` runs. Services reach PostgreSQL, Kafka, the registry and Cassandra through proxies in this
-//! process; ZooKeeper is Kafka's own matter.
+//! A run from its beginning to its report.
 
-mod check;
-mod fetching;
-mod leaders;
-mod load;
-mod play;
-mod poison;
-mod proxy;
-mod report;
-mod schedule;
-mod setup;
-
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use command_line::Output;
-use kafka::reader::ReadError;
 use operate::config::Settings;
-use operate::local::{Root, RootError};
-use operate::stamp::SchemaFailure;
-use rdkafka::error::KafkaError;
+use operate::local::Root;
 use service::cli::CommonArgs;
 use service::{BoxError, error_chain};
-use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use self::check::Comparison;
-use self::load::{Done, Load};
-use self::play::Player;
-use self::report::Report;
-use self::setup::{Plan, Running};
+use crate::check::{self, Comparison};
+use crate::cli::Request;
+use crate::error::ChaosError;
+use crate::faults::schedule::{RELAY, schedule};
+use crate::leaders;
+use crate::load::{self, Done, Load};
+use crate::player::{HEAL_WITHIN, Player};
+use crate::report::Report;
+use crate::setup::{Plan, Running};
 
-/// Within which a process is started again, with all that it needs.
-const HEAL_WITHIN: Duration = Duration::from_secs(120);
 /// Within which every stage catches up once everything is healed.
 const QUIET_WITHIN: Duration = Duration::from_secs(240);
 /// Between two comparisons.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A run that could not be carried out, which says nothing about the pipeline.
-#[derive(Debug, thiserror::Error)]
-enum ChaosError {
-    #[error(transparent)]
-    Server(#[from] local_servers::Error),
-    #[error(transparent)]
-    Local(#[from] RootError),
-    #[error(transparent)]
-    Config(#[from] service::config::ConfigError),
-    #[error(transparent)]
-    Topic(#[from] ReadError),
-    #[error(transparent)]
-    CassandraConnection(#[from] cassandra::ConnectError),
-    #[error("{0} is set, which would lead to other servers than the run's own; unset it")]
-    Overridden(String),
-    #[error("the folder of an earlier run can't be removed")]
-    Purge(#[source] RootError),
-    #[error("a proxy can't be started")]
-    Proxy(#[source] std::io::Error),
-    #[error("the servers can't be made ready")]
-    Migrate(#[source] BoxError),
-    #[error("not ready in time: {0}")]
-    NotReady(String),
-    #[error("PostgreSQL failed to {what}")]
-    Sql { what: &'static str, source: sqlx::Error },
-    #[error("poison records can't be written")]
-    Poison(#[source] KafkaError),
-    #[error("the schemas of poison records can't be had or used")]
-    PoisonSchema(#[source] BoxError),
-    #[error("no HTTP client can be made")]
-    Client(#[source] reqwest::Error),
-    #[error("a schema can't be had")]
-    Schema(#[source] Box<SchemaFailure>),
-    #[error("Cassandra's table {table} can't be read: {problem}")]
-    Cassandra { table: String, problem: String },
-    #[error("{path} can't be read")]
-    Log { path: PathBuf, source: std::io::Error },
-    #[error("a task of the run was broken off")]
-    Cancelled(#[source] JoinError),
-}
-
-/// What is asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Request {
-    /// How long faults are injected.
-    pub minutes: u32,
-    /// Which faults, and which changes.
-    pub seed: u64,
-    /// Transactions per second of the load at most; not 0.
-    pub rate: u32,
-}
-
 /// Breaks and compares; whether nothing was lost, repeated or out of order, and no service ended by itself.
 ///
 /// # Errors
 /// The run could not be carried out, or was broken off.
-pub async fn run(
+pub(crate) async fn run(
     folder: &Path,
     args: &CommonArgs,
     request: Request,
@@ -121,7 +50,7 @@ pub async fn run(
     if !report.is_clean() {
         let Request { minutes, seed, rate } = request;
         output.note(format_args!(
-            "the same faults again: pipeline chaos --minutes {minutes} --seed {seed} --rate {rate}; logs are in {}",
+            "the same faults again: chaos --minutes {minutes} --seed {seed} --rate {rate}; logs are in {}",
             logs.display()
         ));
     }
@@ -134,13 +63,13 @@ async fn carry_out(
     request: Request,
     output: &Output,
 ) -> Result<Report, ChaosError> {
-    let steps = schedule::schedule(request.seed, Duration::from_secs(60) * request.minutes);
+    let steps = schedule(request.seed, Duration::from_secs(60) * request.minutes);
     let running = plan.start(output, async |settings| load::prepare(settings).await).await?;
     let faults: usize = steps.iter().map(|step| step.faults.len()).sum();
     output.note(format_args!("{faults} faults are to come"));
     let load = Load::start(settings, running.fetching(), request).await?;
     let ended = Arc::new(AtomicBool::new(false));
-    let relays = tokio::spawn(leaders::watch(running.addresses(schedule::RELAY), Arc::clone(&ended)));
+    let relays = tokio::spawn(leaders::watch(running.addresses(RELAY), Arc::clone(&ended)));
     let began = Instant::now();
     let mut player = Player::new(&running, output);
     player.play(&steps).await?;
@@ -154,7 +83,7 @@ async fn carry_out(
     ended.store(true, Ordering::Relaxed);
     let both = relays.await.map_err(ChaosError::Cancelled)?;
     if both > leaders::AT_MOST {
-        player.find(schedule::RELAY, format!("two were ready at once for {:.0} s", both.as_secs_f64()));
+        player.find(RELAY, format!("two were ready at once for {:.0} s", both.as_secs_f64()));
     }
     player.find_panics()?;
     for name in running.services.keys() {
@@ -201,7 +130,7 @@ async fn unready(running: &Running, player: &mut Player<'_>) -> Result<Vec<Strin
         player.look().await?;
         let waiting = running.waiting().await;
         let (relays, others): (Vec<String>, Vec<String>) =
-            waiting.into_iter().partition(|waiting| waiting.starts_with(schedule::RELAY));
+            waiting.into_iter().partition(|waiting| waiting.starts_with(RELAY));
         let left: Vec<String> = match relays.len() {
             0 => [vec!["two relays are ready".to_owned()], others].concat(),
             1 => others,

@@ -26,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Which way bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     ToServer,
     FromServer,
     Both,
@@ -34,7 +34,7 @@ pub(super) enum Direction {
 
 impl Direction {
     /// What is swallowed, for people.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ToServer => "requests",
             Self::FromServer => "answers",
@@ -45,7 +45,7 @@ impl Direction {
 
 /// What is done to the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Pass,
     /// Each chunk waits so long, in each direction.
     Latency(Duration),
@@ -56,14 +56,14 @@ pub(super) enum Mode {
 
 /// A port that leads to a server. Dropped, it closes with all its connections.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     mode: watch::Sender<Mode>,
     _server: AbortOnDropHandle<()>,
 }
 
 impl Link {
     /// Leads from the listener to this address.
-    pub(super) fn start(listener: std::net::TcpListener, server: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn start(listener: std::net::TcpListener, server: SocketAddr) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let (mode, modes) = watch::channel(Mode::Pass);
@@ -71,7 +71,7 @@ impl Link {
     }
 
     /// From now on, for connections that are open as for new ones.
-    pub(super) fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 }

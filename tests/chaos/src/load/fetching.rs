@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 /// What the ids of the runs begin with.
-pub(super) const RUN: &str = "chaos-run-";
+pub(crate) const RUN: &str = "chaos-run-";
 /// Profiles of one run: several pages, so that a fault may come between them.
-pub(super) const PROFILES: u32 = 100;
+pub(crate) const PROFILES: u32 = 100;
 /// Profiles of one page.
-pub(super) const PAGE: u32 = 10;
+pub(crate) const PAGE: u32 = 10;
 /// Between two questions.
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two runs.
@@ -25,15 +25,15 @@ const LAST_WITHIN: Duration = Duration::from_secs(120);
 
 /// Where the fetcher is, and what it wants to see.
 #[derive(Debug, Clone)]
-pub(super) struct Fetching {
-    pub(super) address: String,
-    pub(super) token: SecretString,
+pub(crate) struct Fetching {
+    pub(crate) address: String,
+    pub(crate) token: SecretString,
 }
 
 impl Fetching {
     /// One run after the other until told to stop. How many it has asked for: the last one ends, too, unless it takes
     /// too long.
-    pub(super) async fn run(self, stop: Arc<AtomicBool>) -> Result<u64, reqwest::Error> {
+    pub(crate) async fn run(self, stop: Arc<AtomicBool>) -> Result<u64, reqwest::Error> {
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
         let mut runs = 0;
         while !stop.load(Ordering::Relaxed) {

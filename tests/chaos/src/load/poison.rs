@@ -18,11 +18,11 @@ use serde_json::{Map, Value, json};
 use service::BoxError;
 use uuid::Uuid;
 
-use super::ChaosError;
-use super::load::{FIRST_ID, USERS};
+use super::users::{FIRST_ID, USERS};
+use crate::error::ChaosError;
 
 /// What the value of a poison record has in it.
-pub(super) const MARK: &str = "poison of pipeline chaos";
+pub(crate) const MARK: &str = "poison of chaos";
 const PAUSE_MS: std::ops::Range<u64> = 300..3_000;
 /// How often a record asks whether it is time to stop.
 const LOOK: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ const SUBJECTS: [&str; 3] = ["chaos-text", "chaos-no-avro", "chaos-nullable-key"
 const LONG_NAME: usize = 530_000;
 
 /// How many records of each kind of error the brokers have acknowledged.
-pub(super) type Poisoned = BTreeMap<&'static str, u64>;
+pub(crate) type Poisoned = BTreeMap<&'static str, u64>;
 
 /// What is wrong with a record.
 #[derive(Clone, Copy)]
@@ -117,7 +117,7 @@ struct Schemas {
 }
 
 /// Writes poison into both topics.
-pub(super) struct Poisoner {
+pub(crate) struct Poisoner {
     producer: FutureProducer<LoggedContext>,
     topics: [String; 2],
     schemas: Schemas,
@@ -125,14 +125,14 @@ pub(super) struct Poisoner {
 
 impl Poisoner {
     /// The topics must have their schemas.
-    pub(super) async fn new(settings: &Settings) -> Result<Self, ChaosError> {
+    pub(crate) async fn new(settings: &Settings) -> Result<Self, ChaosError> {
         let topics = settings.pipeline.data_topics().map(str::to_owned);
         let schemas = Schemas::register(settings, &topics).await.map_err(ChaosError::PoisonSchema)?;
         Ok(Self { producer: producer(&settings.kafka)?, topics, schemas })
     }
 
     /// Sends them with the keys of users until told to stop.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         self,
         mut random: Pcg64Mcg,
         stop: Arc<AtomicBool>,
@@ -339,7 +339,7 @@ mod tests {
         let user = Uuid::from_u128(FIRST_ID).to_string();
         for (kind, made) in RAW.iter().chain(&PROCESSED) {
             let (key, value) = record(*made, &user, 3, &schemas).unwrap();
-            assert!(String::from_utf8_lossy(&value).contains("poison of pipeline chaos 3"), "{kind}");
+            assert!(String::from_utf8_lossy(&value).contains("poison of chaos 3"), "{kind}");
             assert_eq!(key.is_none(), *kind == "missing_key");
             if let Made::With(of, name, wrong) = made {
                 let (_, datum) = wire::split(&value).unwrap();

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::{Differences, Ops, Stage, State, States, last_ops};
-use crate::chaos::ChaosError;
-use crate::chaos::poison::MARK;
+use super::stage::{Differences, Stage};
+use super::state::{Ops, State, States};
+use crate::error::ChaosError;
+use crate::load::poison::MARK;
 
 const CLIENT: &str = "pipeline-chaos";
 
@@ -106,6 +107,14 @@ pub(super) struct Histories {
     pub(super) poison: BTreeSet<RecordPosition>,
     /// Other records that can't be read.
     pub(super) foreign: Vec<RecordPosition>,
+}
+
+impl Histories {
+    /// Records of all kinds.
+    fn records(&self) -> u64 {
+        let of_key = |history: &History| history.changes.len() as u64 + history.tombstones;
+        self.by_key.values().map(of_key).sum::<u64>() + self.poison.len() as u64 + self.foreign.len() as u64
+    }
 }
 
 /// How topics are read.
@@ -269,4 +278,12 @@ fn keys<'k>(
     others: impl Iterator<Item = &'k Uuid>,
 ) -> BTreeSet<&'k Uuid> {
     some.chain(others).collect()
+}
+
+/// The last kinds of changes, for people.
+fn last_ops(ops: &[u8]) -> String {
+    const SHOWN: usize = 20;
+    let from = ops.len().saturating_sub(SHOWN);
+    let dots = if from > 0 { "…" } else { "" };
+    format!("{dots}{}", String::from_utf8_lossy(ops.get(from..).unwrap_or_default()))
 }

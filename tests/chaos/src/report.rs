@@ -3,32 +3,32 @@
 use command_line::{Output, table};
 use serde_json::json;
 
-use super::Request;
-use super::check::Comparison;
-use super::load::Done;
-use super::play::{Finding, Tally};
-use super::schedule::Kind;
+use crate::check::Comparison;
+use crate::cli::Request;
+use crate::faults::schedule::Kind;
+use crate::load::Done;
+use crate::player::{Finding, Tally};
 
 /// All of it.
-pub(super) struct Report {
-    pub(super) request: Request,
+pub(crate) struct Report {
+    pub(crate) request: Request,
     /// How long faults were injected.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     /// From the last fault's end until every stage was equal, or was given up on.
-    pub(super) caught_up_seconds: f64,
-    pub(super) load: Done,
-    pub(super) faults: Tally,
-    pub(super) findings: Vec<Finding>,
+    pub(crate) caught_up_seconds: f64,
+    pub(crate) load: Done,
+    pub(crate) faults: Tally,
+    pub(crate) findings: Vec<Finding>,
     /// Servers that ended by themselves: faults that nobody injected.
-    pub(super) exits: Vec<Finding>,
+    pub(crate) exits: Vec<Finding>,
     /// Services that were not ready in the end, and why.
-    pub(super) waiting: Vec<String>,
-    pub(super) comparison: Comparison,
+    pub(crate) waiting: Vec<String>,
+    pub(crate) comparison: Comparison,
 }
 
 impl Report {
     /// Whether there is nothing to look into.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.comparison.equal() && self.findings.is_empty() && self.waiting.is_empty()
     }
 
@@ -36,7 +36,7 @@ impl Report {
         self.faults.values().flat_map(|kinds| kinds.values()).sum()
     }
 
-    pub(super) fn print(&self, output: &Output) {
+    pub(crate) fn print(&self, output: &Output) {
         output.document(&json!({
             "clean": self.is_clean(),
             "seed": self.request.seed,

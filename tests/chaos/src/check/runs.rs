@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use operate::config::Settings;
 use sqlx::{ConnectOptions as _, Connection as _};
 
-use super::Differences;
-use crate::chaos::ChaosError;
-use crate::chaos::fetching::{PROFILES, RUN};
+use super::stage::Differences;
+use crate::error::ChaosError;
+use crate::load::fetching::{PROFILES, RUN};
 
 /// A run as PostgreSQL has it: its status, what it counts, and what there is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,16 +8,16 @@ use futures::future::join_all;
 use operate::status::ask_service;
 use tokio::time::Instant;
 
-use super::schedule::RELAY;
+use crate::faults::schedule::RELAY;
 
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How long two relays may say that they are ready: one that was stopped, or whose connection was swallowed, says so
 /// until it notices that the other one has taken over.
-pub(super) const AT_MOST: Duration = Duration::from_secs(30);
+pub(crate) const AT_MOST: Duration = Duration::from_secs(30);
 
 /// The longest time in which both have said so, until told to stop.
-pub(super) async fn watch(addresses: Vec<String>, stop: Arc<AtomicBool>) -> Duration {
+pub(crate) async fn watch(addresses: Vec<String>, stop: Arc<AtomicBool>) -> Duration {
     let mut since: Option<Instant> = None;
     let mut longest = Duration::ZERO;
     while !stop.load(Ordering::Relaxed) {
