@@ -6,4 +6,4 @@ source "$(dirname "$0")/env.sh"
 
 scripts/setup.sh
 cargo build --release --workspace --bins
-target/release/pipeline chaos --minutes "${MINUTES:-30}" --seed "${SEED:-1}" --rate "${RATE:-80}" "$@"
+"$target/chaos" --minutes "${MINUTES:-30}" --seed "${SEED:-1}" --rate "${RATE:-80}" "$@"

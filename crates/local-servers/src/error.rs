@@ -17,6 +17,9 @@ pub enum Error {
         /// The Debian package that brings it.
         package: String,
     },
+    /// A binary of this workspace is not there.
+    #[error("{} does not exist; build it with: cargo build --release --workspace --bins", .0.display())]
+    NotBuilt(PathBuf),
     /// A command that must end well did not.
     #[error("{what} failed: `{command}` ended with {status}; its last output:\n{output}\n{hint}")]
     Command {

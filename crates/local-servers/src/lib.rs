@@ -36,7 +36,7 @@ pub use probe::http_client;
 pub use procfs::ProcessId;
 pub use progress::Progress;
 pub use servers::{SparkJob, data_folders, install_spark_module, spark_job};
-pub use service::ServiceSpec;
+pub use service::{ServiceSpec, programs};
 pub use stack::Stack;
 pub use state::{Endpoints, Phase, ProcessRecord, StackState};
 pub use table::{ProcessState, ProcessStatus};

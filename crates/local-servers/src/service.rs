@@ -1,10 +1,29 @@
 //! Our own binaries under the same supervision as the servers.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 
-use crate::{config::StackConfig, probe::Probe, process::ProcessSpec};
+use crate::{
+    config::StackConfig,
+    error::{Error, Result},
+    probe::Probe,
+    process::ProcessSpec,
+};
+
+/// Returns the folder of the program that runs, into which the workspace's other binaries are built, too.
+///
+/// # Errors
+/// Fails if the operating system does not tell the path of this program.
+pub fn programs() -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(Error::file("find", "this program"))?;
+    Ok(own.parent().map(Path::to_owned).unwrap_or_default())
+}
 
 /// A process that is run beside the servers and stopped before them.
 #[derive(Clone, Debug)]
@@ -43,6 +62,19 @@ impl ServiceSpec {
             ready_within: Duration::from_secs(60),
             stop_within: Duration::from_secs(15),
         }
+    }
+
+    /// Describes one of our binaries in the folder of [`programs`]. It is known by the port that it listens on, and
+    /// ready when a GET of the URL `ready` is answered with 2xx.
+    ///
+    /// # Errors
+    /// Fails if the binary is not built.
+    pub fn built(name: &str, listen: SocketAddr, ready: String) -> Result<Self> {
+        let program = programs()?.join(name);
+        if !program.is_file() {
+            return Err(Error::NotBuilt(program));
+        }
+        Ok(Self { port: Some(listen.port()), ready: Some(ready), ..Self::new(name, program) })
     }
 
     pub(crate) fn process(self, config: &StackConfig, version: &str, servers: Vec<String>) -> ProcessSpec {

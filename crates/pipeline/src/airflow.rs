@@ -3,14 +3,13 @@
 //! Source: <https://airflow.apache.org/docs/apache-airflow/3.1.5/stable-rest-api-ref.html>
 
 use chrono::{DateTime, Utc};
+use operate::config::Settings;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use url::Url;
-
-use crate::config::Settings;
 
 /// Why Airflow did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand};
+use operate::dlq::{DeadLetterFilter, DeadLetterName};
+use operate::local::Source;
 use service::cli::CommonArgs;
 use service::config::units::duration;
 
-use crate::dlq::{Filter, Name};
-use crate::local::Source;
 use crate::local::up::Choice;
 
 /// Operates the pipeline: from the profile API through PostgreSQL and Kafka to Cassandra.
@@ -62,19 +62,6 @@ pub enum Command {
         /// How long to wait until the readers have them
         #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
         wait: Duration,
-    },
-    /// Break services, servers and connections of a stack of its own at random, and compare every stage afterwards;
-    /// fails if anything was lost, repeated or out of order
-    Chaos {
-        /// How long
-        #[arg(long, value_name = "N", default_value_t = 30)]
-        minutes: u32,
-        /// The same seed gives the same faults
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Transactions per second of the load, each of one to four changes
-        #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=400))]
-        rate: u32,
     },
     /// The process in the background that `up` starts
     #[command(hide = true)]
@@ -177,7 +164,7 @@ pub enum DlqCommand {
     /// Show one with its record, decoded if it can be
     Show {
         /// The dead letter: TOPIC/PARTITION/OFFSET
-        name: Name,
+        name: DeadLetterName,
     },
     /// Send dead letters to the topics they came from, each once
     Redrive {
@@ -210,7 +197,7 @@ pub enum DlqCommand {
 pub struct FilterArgs {
     /// Only these: TOPIC/PARTITION/OFFSET
     #[arg(value_name = "LETTER")]
-    pub names: Vec<Name>,
+    pub names: Vec<DeadLetterName>,
     /// Only this kind of error, as `list` prints it
     #[arg(long)]
     pub kind: Option<String>,
@@ -225,8 +212,13 @@ pub struct FilterArgs {
 impl FilterArgs {
     /// The filter that is meant.
     #[must_use]
-    pub fn filter(&self) -> Filter {
-        Filter { names: self.names.clone(), kind: self.kind.clone(), since: self.since, until: self.until }
+    pub fn filter(&self) -> DeadLetterFilter {
+        DeadLetterFilter {
+            names: self.names.clone(),
+            kind: self.kind.clone(),
+            since: self.since,
+            until: self.until,
+        }
     }
 }
 

@@ -1,23 +1,17 @@
 //! The operator's command line: it makes the databases, topics and subjects ready, starts the whole pipeline on one
 //! machine, triggers and follows runs, and proves that what was fetched has arrived.
 //!
-//! [`cli`] names the commands; each has a module of its own. What they print goes through [`output`], for people or,
+//! [`cli`] names the commands; each has a module of its own. What they print goes through [`Output`], for people or,
 //! with `--json`, for machines; the exit code says what happened: 0 for yes, 1 for a failure or a difference, 2 for a
 //! configuration that can't be used.
 
 mod airflow;
-pub mod chaos;
 pub mod cli;
-pub mod config;
 pub mod dlq;
 pub mod local;
 pub mod migrate;
-mod offsets;
-pub mod output;
 pub mod repair;
 pub mod run;
-pub mod services;
-mod stamp;
 pub mod status;
 pub mod verify;
 mod wait;
@@ -25,42 +19,24 @@ mod wait;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use service::config::ConfigError;
-use service::{BoxError, EXIT_CONFIG, EXIT_FAILURE, error_chain};
+use command_line::Output;
+use operate::config::Settings;
+use operate::local::{Manifest, Root};
+use service::BoxError;
 
 use crate::cli::{Cli, Command, DlqCommand};
-use crate::config::Settings;
-use crate::local::{Manifest, Root, down, supervise, up};
-use crate::output::Output;
+use crate::local::{down, supervise, up};
 
 /// From the arguments to the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json);
-    match execute(&cli, &output) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EXIT_FAILURE),
-        Err(error) => {
-            output.failure(&error_chain(error.as_ref()));
-            let of_configuration = error.downcast_ref::<ConfigError>().is_some();
-            ExitCode::from(if of_configuration { EXIT_CONFIG } else { EXIT_FAILURE })
-        }
-    }
-}
-
-fn execute(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
     // The supervisor has a log of its own.
     if !matches!(cli.command, Command::Supervise(_)) {
-        log_to_stderr(cli.verbose);
+        command_line::log_to_stderr(cli.verbose);
     }
-    // Fails only where it was done already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(command(cli, output));
-    // Threads of librdkafka and lookups that are under way must not keep the process.
-    runtime.shutdown_background();
-    outcome
+    command_line::run("pipeline", output, command(&cli, &output))
 }
 
 /// Whether the answer is yes: for most commands, that they did what they were asked to.
@@ -113,10 +89,6 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
                 }
             }
         }
-        Command::Chaos { minutes, seed, rate } => {
-            let request = chaos::Request { minutes: *minutes, seed: *seed, rate: *rate };
-            return Box::pin(chaos::run(&cli.root, &cli.common, request, output)).await;
-        }
         Command::Repair { dry_run, wait } => {
             return repair::run(&settings()?, *dry_run, *wait, output).await;
         }
@@ -130,16 +102,4 @@ async fn command(cli: &Cli, output: &Output) -> Result<bool, BoxError> {
         }
     }
     Ok(true)
-}
-
-/// Logs of the libraries are for whoever looks for a fault; the commands themselves print.
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => tracing::level_filters::LevelFilter::OFF,
-        1 => tracing::level_filters::LevelFilter::INFO,
-        _ => tracing::level_filters::LevelFilter::DEBUG,
-    };
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(level);
-    // Fails only where a subscriber was set already, which serves as well.
-    let _ = subscriber.try_init();
 }

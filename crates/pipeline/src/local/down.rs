@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use command_line::Output;
 use local_servers::StackState;
+use operate::local::Root;
 use serde_json::json;
 use service::BoxError;
-
-use super::{Root, purge};
-use crate::output::Output;
 
 /// Services drain, then servers flush; past this they are killed.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,7 +42,7 @@ pub async fn run(root: &Root, purge: bool, output: &Output) -> Result<(), BoxErr
     }
     let mut removed = Vec::new();
     if purge {
-        removed = purge::remove(root)?;
+        removed = root.purge()?;
         for folder in &removed {
             output.line(format_args!("removed {}", folder.display()));
         }

@@ -1,32 +1,27 @@
 //! Our own processes, as they run beside the servers.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
 use local_servers::ServiceSpec;
+use operate::config::Settings;
+use operate::local::{Manifest, Secrets, Source, secrets};
 use secrecy::ExposeSecret as _;
 
-use super::secrets::{self, Secrets};
-use super::{LocalError, Manifest, Source};
-use crate::config::Settings;
-
 /// Name of the simulator's process.
-pub(crate) const SIMULATOR: &str = "randomuser-sim";
+const SIMULATOR: &str = "randomuser-sim";
 
 /// What to start, in no particular order: each waits for what it needs. The simulator only if it is the source.
 pub(super) fn specs(
     settings: &Settings,
     secrets: &Secrets,
     manifest: &Manifest,
-) -> Result<Vec<ServiceSpec>, LocalError> {
-    let folder = programs()?;
+) -> Result<Vec<ServiceSpec>, local_servers::Error> {
     let mut all = Vec::new();
     let mut fetcher_env = Vec::new();
     if manifest.source == Source::Sim {
         let listen = settings.pipeline.local.simulator_listen;
         let api = format!("http://{listen}/api/1.4/");
-        let mut simulator = spec(&folder, SIMULATOR, listen, format!("{api}?results=1"))?;
+        let mut simulator = ServiceSpec::built(SIMULATOR, listen, format!("{api}?results=1"))?;
         simulator.args = vec!["--listen".into(), listen.to_string().into()];
         all.push(simulator);
         for (key, value) in [("API_URL", api.as_str()), ("GZIP", "false"), ("USERS_PER_WINDOW", "0")] {
@@ -44,7 +39,7 @@ pub(super) fn specs(
         if name == "stream-processor" && manifest.spark {
             continue;
         }
-        let mut spec = spec(&folder, name, listen, format!("http://{listen}/readyz"))?;
+        let mut spec = ServiceSpec::built(name, listen, format!("http://{listen}/readyz"))?;
         spec.env.push(("PIPELINE_CONFIG".to_owned(), files.join(",").into()));
         for name in names {
             spec.env.push(((*name).to_owned(), OsString::from(secrets.get(name).expose_secret())));
@@ -55,24 +50,4 @@ pub(super) fn specs(
         all.push(spec);
     }
     Ok(all)
-}
-
-/// One of our binaries, known by its admin port; ready when `ready` answers with 2xx.
-pub(crate) fn spec(
-    folder: &Path,
-    name: &str,
-    listen: SocketAddr,
-    ready: String,
-) -> Result<ServiceSpec, LocalError> {
-    let program = folder.join(name);
-    if !program.is_file() {
-        return Err(LocalError::NotBuilt(program));
-    }
-    Ok(ServiceSpec { port: Some(listen.port()), ready: Some(ready), ..ServiceSpec::new(name, program) })
-}
-
-/// All binaries are built into the same folder.
-pub(crate) fn programs() -> Result<PathBuf, LocalError> {
-    let own = std::env::current_exe().map_err(LocalError::file("find", Path::new("this program")))?;
-    Ok(own.parent().map(Path::to_owned).unwrap_or_default())
 }

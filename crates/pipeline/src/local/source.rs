@@ -1,29 +1,9 @@
 //! Where the profiles come from: the real API, or the simulator where there is no way to it.
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use operate::local::Source;
 use service::error_chain;
-
-/// The API that the fetcher asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The real one.
-    Live,
-    /// The simulator on this machine.
-    Sim,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Live => "live",
-            Self::Sim => "simulated",
-        })
-    }
-}
 
 /// What `--source` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use local_servers::{ServiceSpec, SparkConfig, SparkJob, StackConfig, spark_job};
+use local_servers::{ServiceSpec, SparkConfig, SparkJob, StackConfig, programs, spark_job};
+use operate::config::Settings;
+use operate::local::{Manifest, RootError, Secrets, secrets};
 use secrecy::{ExposeSecret as _, SecretString};
 use service::BoxError;
 
-use super::secrets::{self, Secrets};
-use super::{LocalError, Manifest, services};
-use crate::config::Settings;
+use super::error::LocalError;
 
 /// The job's name among the processes.
 pub(crate) const JOB: &str = "spark-job";
@@ -20,10 +20,10 @@ const SCRIPT: &str = "spark/users_job.py";
 const MAX_RECORDS: &str = "100000";
 
 /// What the executors need: the module, and the processor's configuration.
-pub(super) fn cluster(secrets: &Secrets, manifest: &Manifest) -> Result<SparkConfig, LocalError> {
-    let module = services::programs()?.join(MODULE);
+pub(super) fn cluster(secrets: &Secrets, manifest: &Manifest) -> Result<SparkConfig, BoxError> {
+    let module = programs()?.join(MODULE);
     if !module.is_file() {
-        return Err(LocalError::NoModule(module));
+        return Err(LocalError::NoModule(module).into());
     }
     Ok(SparkConfig { module, env: environment(secrets, manifest) })
 }
@@ -63,10 +63,10 @@ fn environment(secrets: &Secrets, manifest: &Manifest) -> Vec<(String, SecretStr
     ]
 }
 
-fn script() -> Result<PathBuf, LocalError> {
-    let script = std::path::absolute(SCRIPT).map_err(LocalError::file("find", Path::new(SCRIPT)))?;
+fn script() -> Result<PathBuf, RootError> {
+    let script = std::path::absolute(SCRIPT).map_err(RootError::file("find", Path::new(SCRIPT)))?;
     if script.is_file() {
         return Ok(script);
     }
-    Err(LocalError::file("find", &script)(std::io::ErrorKind::NotFound.into()))
+    Err(RootError::file("find", &script)(std::io::ErrorKind::NotFound.into()))
 }

@@ -4,16 +4,15 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use local_servers::{AirflowConfig, Cache, CommitLogSync, Ports, Server, SparkConfig, StackConfig};
+use operate::config::Settings;
+use operate::local::{Root, Secrets, secrets};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use service::BoxError;
 use service::config::ConfigError;
 use url::Url;
 
-use super::Root;
-use super::secrets::{self, Secrets};
 use super::steps::Steps;
-use crate::config::Settings;
 
 /// The servers to start.
 pub(super) fn config(

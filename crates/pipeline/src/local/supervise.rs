@@ -8,7 +8,10 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use command_line::Output;
 use local_servers::{ServiceSpec, Stack};
+use operate::config::Settings;
+use operate::local::{Manifest, Root, Secrets};
 use serde::{Deserialize, Serialize};
 use service::config::Config;
 use service::retry::Backoff;
@@ -16,12 +19,9 @@ use service::{BoxError, error_chain};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-use super::secrets::Secrets;
 use super::steps::Steps;
-use super::{Manifest, Root, services, spark, stack, stdio};
-use crate::config::Settings;
+use super::{services, spark, stack, stdio};
 use crate::migrate;
-use crate::output::Output;
 
 /// How long a migration waits for servers that have answered already.
 const MIGRATION_PATIENCE: Duration = Duration::from_secs(60);

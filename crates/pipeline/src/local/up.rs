@@ -1,24 +1,27 @@
 //! `pipeline up`: starts the supervisor and shows what it does until everything is ready.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use command_line::Output;
 use local_servers::{Phase, StackState};
+use operate::config::Settings;
+use operate::local::{Manifest, Root, RootError, Secrets, Source, absolute, secrets};
 use serde_json::json;
 use service::BoxError;
 use service::cli::CommonArgs;
-use service::config::Config;
+use service::config::{Config, DEFAULT_FILE};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::secrets::Secrets;
+use super::error::LocalError;
 use super::source;
 pub use super::source::Choice;
 use super::supervise::Outcome;
-use super::{LocalError, Manifest, Root, Source, files};
-use crate::config::Settings;
-use crate::output::Output;
 
+/// Overlay that is read after [`DEFAULT_FILE`] when no file is named.
+const LOCAL_FILE: &str = "config/local.toml";
 /// How long the supervisor may take to stop what it has started.
 const STOP_PATIENCE: Duration = Duration::from_secs(90);
 
@@ -101,10 +104,19 @@ fn already_running(
     Ok(())
 }
 
+/// The files that are read.
+fn files(args: &CommonArgs) -> Result<Vec<PathBuf>, RootError> {
+    if args.config.is_empty() {
+        absolute(&[DEFAULT_FILE.into(), LOCAL_FILE.into()])
+    } else {
+        absolute(&args.config)
+    }
+}
+
 /// The supervisor: this program again. It draws on our standard error and reports on its standard output.
-fn spawn(root: &Root, manifest: &Manifest, kraft: bool, output: &Output) -> Result<Child, LocalError> {
+fn spawn(root: &Root, manifest: &Manifest, kraft: bool, output: &Output) -> Result<Child, RootError> {
     let log = root.supervisor_log();
-    let program = std::env::current_exe().map_err(LocalError::file("find", &log))?;
+    let program = std::env::current_exe().map_err(RootError::file("find", &log))?;
     let mut command = Command::new(&program);
     command.arg("supervise").arg("--root").arg(root.path());
     command.arg("--source").arg(if manifest.source == Source::Sim { "sim" } else { "live" });
@@ -122,7 +134,7 @@ fn spawn(root: &Root, manifest: &Manifest, kraft: bool, output: &Output) -> Resu
         command.arg("--json");
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    command.spawn().map_err(LocalError::file("start", &program))
+    command.spawn().map_err(RootError::file("start", &program))
 }
 
 /// The supervisor's report; `None` if it ended without one.
@@ -180,13 +192,13 @@ fn show(
     for (name, url) in &urls {
         output.line(format_args!("{name:<17} {url}"));
     }
-    let (secrets, logs) = (root.secrets_file(), root.path().join("logs"));
+    let (secrets_file, logs) = (root.secrets_file(), root.path().join("logs"));
     output.line(format_args!(
         "logs              {}\nsecrets           {} (Airflow's user is {}, its password {})",
         logs.display(),
-        secrets.display(),
+        secrets_file.display(),
         settings.airflow.user,
-        super::secrets::AIRFLOW
+        secrets::AIRFLOW
     ));
     let urls: serde_json::Map<String, serde_json::Value> =
         urls.into_iter().map(|(name, url)| (name.to_owned(), url.into())).collect();
@@ -197,7 +209,7 @@ fn show(
         "source": manifest.source,
         "reason": manifest.reason,
         "urls": urls,
-        "secrets": secrets,
+        "secrets": secrets_file,
         "logs": logs,
     }));
 }

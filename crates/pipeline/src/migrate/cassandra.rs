@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use cassandra::ConnectError;
+use operate::config::Settings;
 use scylla::client::session::Session;
 use scylla::errors::ExecutionError;
 use scylla::serialize::row::SerializeRow;
@@ -16,8 +17,7 @@ use service::BoxError;
 use sha2::{Digest as _, Sha256};
 
 use super::cql::statements;
-use super::{Outcome, Report};
-use crate::config::Settings;
+use super::report::{Outcome, Report};
 use crate::wait;
 
 /// Number, name and text of every migration, in order.

@@ -7,71 +7,17 @@
 mod cassandra;
 mod cql;
 mod postgres;
+mod report;
 mod subjects;
 mod topics;
 
 use std::time::Duration;
 
-use serde::Serialize;
+use command_line::Output;
+use operate::config::Settings;
 use service::BoxError;
 
-use crate::config::Settings;
-use crate::output::Output;
-
-/// What was done to one object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Step {
-    /// `postgres`, `cassandra`, `kafka` or `registry`.
-    server: &'static str,
-    /// Such as `topic users.raw`.
-    object: String,
-    outcome: Outcome,
-    /// More about the outcome; may be empty.
-    detail: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    Created,
-    Changed,
-    Unchanged,
-    /// It is not as configured, and a migration must not change it.
-    Differs,
-}
-
-impl Outcome {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Changed => "changed",
-            Self::Unchanged => "unchanged",
-            Self::Differs => "differs",
-        }
-    }
-}
-
-/// Steps as they are done: people see each at once, machines get all at the end.
-#[derive(Debug)]
-pub(crate) struct Report<'a> {
-    server: &'static str,
-    output: &'a Output,
-    steps: Vec<Step>,
-}
-
-impl<'a> Report<'a> {
-    const fn new(server: &'static str, output: &'a Output) -> Self {
-        Self { server, output, steps: Vec::new() }
-    }
-
-    fn add(&mut self, object: impl Into<String>, outcome: Outcome, detail: impl Into<String>) {
-        let step = Step { server: self.server, object: object.into(), outcome, detail: detail.into() };
-        let Step { server, object, detail, .. } = &step;
-        let separator = if detail.is_empty() { "" } else { ": " };
-        self.output.line(format_args!("{server:<10} {:<10} {object}{separator}{detail}", outcome.as_str()));
-        self.steps.push(step);
-    }
-}
+use report::{Outcome, Report, Step};
 
 /// Makes everything, waiting up to `wait` for each server.
 ///

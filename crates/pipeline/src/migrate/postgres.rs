@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use operate::config::Settings;
+use operate::wait::is_postgres_away;
 use secrecy::ExposeSecret as _;
 use service::BoxError;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 
-use super::{Outcome, Report};
-use crate::config::Settings;
+use super::report::{Outcome, Report};
 use crate::wait;
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations/postgres");
@@ -34,7 +35,7 @@ impl PostgresError {
     /// Whether the server is away or starting.
     fn is_transient(&self) -> bool {
         match self {
-            Self::Connect { source, .. } => wait::is_postgres_away(source),
+            Self::Connect { source, .. } => is_postgres_away(source),
             Self::Statement { .. } | Self::Migration(_) => false,
         }
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use events::{Registry, RegistryError, schemas};
+use operate::config::Settings;
 use service::BoxError;
 
-use super::{Outcome, Report};
-use crate::config::Settings;
+use super::report::{Outcome, Report};
 use crate::wait;
 
 pub(crate) async fn migrate(

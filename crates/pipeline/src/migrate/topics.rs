@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka::{LoggedContext, dead_letter};
+use operate::config::{PipelineConfig, Settings};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewTopic, ResourceSpecifier,
     TopicReplication,
@@ -12,8 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use service::BoxError;
 
-use super::{Outcome, Report};
-use crate::config::{PipelineConfig, Settings};
+use super::report::{Outcome, Report};
 use crate::wait;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,9 +1,8 @@
 //! What the readers miss, as the metadata of their committed offsets has it.
 
 use kafka::sequence::{Ledger, Missing};
-
-use crate::config::Settings;
-use crate::offsets::{OffsetsError, Watcher};
+use operate::config::Settings;
+use operate::offsets::{OffsetWatcher, OffsetsError};
 
 /// Numbers that one reader misses in one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub(super) async fn find(settings: &Settings) -> Result<Vec<Gap>, OffsetsError> 
     ];
     let mut gaps = Vec::new();
     for (group, topic) in readers {
-        let committed = Watcher::new(&settings.kafka, topic, group)?.metadata().await?;
+        let committed = OffsetWatcher::new(&settings.kafka, topic, group)?.metadata().await?;
         for (partition, metadata) in committed {
             let ledger = Ledger::parse(&metadata);
             gaps.extend(ledger.seen.missing().iter().map(|missing| Gap {

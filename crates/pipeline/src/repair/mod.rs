@@ -9,39 +9,29 @@
 
 mod gaps;
 mod orders;
+mod plan;
 mod records;
 mod state;
 mod table;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use command_line::{Output, table as columns};
 use events::Registry;
 use kafka::dead_letter;
+use operate::config::Settings;
+use operate::dlq::{self, RecordPosition};
+use operate::offsets::OffsetsError;
+use operate::wait;
 use serde_json::json;
 use service::BoxError;
 use tokio::runtime::Handle;
 
-use crate::config::Settings;
-use crate::dlq::{self, Position};
-use crate::offsets::OffsetsError;
-use crate::output::{Output, table as columns};
-use crate::wait;
 use gaps::Gap;
+use plan::Plan;
 use records::{Reader, Records};
 use table::Source;
-
-/// What a repair is about.
-#[derive(Debug)]
-struct Plan {
-    gap: Gap,
-    /// Numbers that are in the topic: the reader passed them.
-    passed: u64,
-    /// Keys of the rows to publish.
-    keys: BTreeSet<String>,
-    /// Key of the record that says that it is repaired.
-    note_key: String,
-}
 
 /// What the stages have.
 struct Stages {
@@ -97,7 +87,7 @@ async fn scan(
     settings: &Settings,
     topic: &str,
     gaps: &[Gap],
-    set_aside: HashSet<Position>,
+    set_aside: HashSet<RecordPosition>,
 ) -> Result<Records, BoxError> {
     let reader = Reader {
         kafka: settings.kafka.clone(),
@@ -138,7 +128,9 @@ async fn until_closed(
     let still_open = |open: &Vec<Gap>| plans.iter().filter(|plan| open.contains(&plan.gap)).count();
     let closed = |open: &Vec<Gap>| still_open(open) == 0;
     let look = || gaps::find(settings);
-    let open = wait::until_reached(within, output, OffsetsError::is_transient, closed, look).await?;
+    let open =
+        wait::until_reached(within, &|text| output.note(text), OffsetsError::is_transient, closed, look)
+            .await?;
     let left = still_open(&open);
     if left == 0 {
         output.line(format_args!("nothing is missing any more, {:.1} s", begun.elapsed().as_secs_f32()));

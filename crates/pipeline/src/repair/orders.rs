@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use events::repair::{Note, Order, PREFIX, Row};
 use service::BoxError;
 
-use super::Plan;
+use super::plan::Plan;
 use super::records::{Records, Texts, key_values};
 use super::table::Source;
 

@@ -8,6 +8,7 @@ use events::{Registry, wire};
 use kafka::reader::{Part, ReadError, partitions, read_to_end};
 use kafka::sequence::{self, Missing};
 use kafka::{KafkaConfig, partitioner};
+use operate::dlq::RecordPosition;
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
 use serde_avro_fast::Schema;
@@ -17,7 +18,6 @@ use uuid::Uuid;
 
 use super::gaps::Gap;
 use super::state::{Change, Fields, State};
-use crate::dlq::Position;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordsError {
@@ -35,7 +35,7 @@ pub(super) struct Reader {
     pub(super) topic: String,
     pub(super) gaps: Vec<Gap>,
     /// Where the records are that are open dead letters.
-    pub(super) set_aside: HashSet<Position>,
+    pub(super) set_aside: HashSet<RecordPosition>,
 }
 
 /// How values of one schema are read.
@@ -92,7 +92,7 @@ impl Reader {
         if let (Some(key), Some(value)) = (key, record.payload())
             && let Some((fields, writer)) = self.decode(value, schemas)?
         {
-            let set_aside = self.set_aside.contains(&Position::of(record));
+            let set_aside = self.set_aside.contains(&RecordPosition::of(record));
             let change = Change { fields, identity: &writer.identity, set_aside };
             records.states.entry(key).or_default().take(change);
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::DateTime;
 use futures::TryStreamExt as _;
+use operate::config::Settings;
 use serde_json::Value;
 use service::BoxError;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -11,7 +12,6 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::records::{Records, Texts};
 use super::state::Fields;
-use crate::config::Settings;
 
 /// Published columns, whether they are of the replica identity, and their place in the primary key.
 const COLUMNS: &str = r"

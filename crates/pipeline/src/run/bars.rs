@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use command_line::Output;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::follow::Stages;
-use crate::output::Output;
 
 const NAMES: [&str; 4] = ["fetched", "users.raw", "users.processed", "Cassandra"];
 /// Between two lines.

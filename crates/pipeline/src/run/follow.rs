@@ -10,16 +10,16 @@ use std::time::Duration;
 use events::Registry;
 use events::meta::Op;
 use kafka::{KafkaConfig, LoggedContext};
+use operate::config::Settings;
+use operate::offsets::{self, OffsetWatcher, TopicOffsets};
+use operate::stamp::StampDecoder;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 use service::{BoxError, error_chain};
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-
-use crate::config::Settings;
-use crate::offsets::{self, Positions, Watcher};
-use crate::stamp::Stamps;
 
 /// The profiles of a run that each stage has.
 #[derive(Debug, Default)]
@@ -51,8 +51,8 @@ pub(super) struct Prepared {
     kafka: KafkaConfig,
     registry: Registry,
     pool: PgPool,
-    topics: [(String, Positions); 2],
-    sink: Watcher,
+    topics: [(String, TopicOffsets); 2],
+    sink: OffsetWatcher,
 }
 
 /// Follows one run; stops when dropped.
@@ -61,8 +61,8 @@ pub(super) struct Follower {
     run_id: String,
     raw: Arc<Mutex<Seen>>,
     processed: Arc<Mutex<Seen>>,
-    sink: Watcher,
-    sink_before: Positions,
+    sink: OffsetWatcher,
+    sink_before: TopicOffsets,
     _stop: DropGuard,
 }
 
@@ -70,15 +70,15 @@ impl Follower {
     /// To be called before the run is triggered.
     pub(super) async fn prepare(settings: &Settings) -> Result<Prepared, BoxError> {
         let [raw, processed] = settings.pipeline.data_topics();
-        let raw_watcher = Watcher::new(&settings.kafka, raw, &settings.stream_processor.group)?;
-        let sink = Watcher::new(&settings.kafka, processed, &settings.cassandra_sink.group)?;
+        let raw_watcher = OffsetWatcher::new(&settings.kafka, raw, &settings.stream_processor.group)?;
+        let sink = OffsetWatcher::new(&settings.kafka, processed, &settings.cassandra_sink.group)?;
         Ok(Prepared {
             kafka: settings.kafka.clone(),
             registry: Registry::new(&settings.registry)?,
-            pool: super::pool(settings).await?,
+            pool: pool(settings).await?,
             topics: [
-                (raw.to_owned(), raw_watcher.positions().await?),
-                (processed.to_owned(), sink.positions().await?),
+                (raw.to_owned(), raw_watcher.offsets().await?),
+                (processed.to_owned(), sink.offsets().await?),
             ],
             sink,
         })
@@ -89,7 +89,7 @@ impl Follower {
         let query = "SELECT status, requested, fetched, stored FROM fetch_runs WHERE run_id = $1";
         let run: Option<(String, i64, i64, i64)> =
             sqlx::query_as(query).bind(&self.run_id).fetch_optional(&self.pool).await?;
-        let sink = self.sink.positions().await?;
+        let sink = self.sink.offsets().await?;
         let mut stages = Stages::default();
         if let Some((status, requested, fetched, stored)) = run {
             stages.fetch_began = status != "pending";
@@ -115,11 +115,11 @@ impl Prepared {
     pub(super) fn start(self, run_id: &str) -> Follower {
         let stop = CancellationToken::new();
         let [(raw, raw_before), (processed, sink_before)] = self.topics;
-        let count = |topic: &str, before: &Positions| {
+        let count = |topic: &str, before: &TopicOffsets| {
             let seen = Arc::<Mutex<Seen>>::default();
             let counter = Counter {
                 kafka: self.kafka.clone(),
-                stamps: Stamps::new(self.registry.clone(), Handle::current()),
+                decoder: StampDecoder::new(self.registry.clone(), Handle::current()),
                 run_id: run_id.to_owned(),
                 seen: Arc::clone(&seen),
                 stop: stop.clone(),
@@ -148,14 +148,14 @@ impl Prepared {
 /// Counts the run's records in one topic, on a thread of its own.
 struct Counter {
     kafka: KafkaConfig,
-    stamps: Stamps,
+    decoder: StampDecoder,
     run_id: String,
     seen: Arc<Mutex<Seen>>,
     stop: CancellationToken,
 }
 
 impl Counter {
-    fn count(mut self, topic: &str, before: &Positions) -> Result<(), BoxError> {
+    fn count(mut self, topic: &str, before: &TopicOffsets) -> Result<(), BoxError> {
         let settings = [
             ("group.id", "pipeline-run"),
             ("enable.auto.commit", "false"),
@@ -173,7 +173,7 @@ impl Counter {
         while !self.stop.is_cancelled() {
             let Some(Ok(record)) = consumer.poll(Duration::from_millis(100)) else { continue };
             let Some(value) = record.payload() else { continue };
-            let Some(stamp) = self.stamps.read(value)? else { continue };
+            let Some(stamp) = self.decoder.decode(value)? else { continue };
             if stamp.run_id == self.run_id && stamp.op != Op::Delete.as_str() {
                 let mut seen = lock(&self.seen);
                 seen.records += 1;
@@ -186,4 +186,9 @@ impl Counter {
 
 fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One connection is enough for what is asked here.
+async fn pool(settings: &Settings) -> Result<PgPool, sqlx::Error> {
+    PgPoolOptions::new().max_connections(1).connect_with(settings.postgres_options()).await
 }

@@ -6,14 +6,14 @@ mod rows;
 
 use std::time::{Duration, Instant};
 
+use command_line::{Output, table};
+use operate::config::Settings;
+use operate::verify::until_equal;
 use serde::Serialize;
 use serde_json::{Value, json};
 use service::{BoxError, error_chain};
-use sqlx::postgres::PgPoolOptions;
 
 use crate::airflow::{Airflow, AirflowError, DagRun};
-use crate::config::Settings;
-use crate::output::{Output, table};
 use crate::{verify, wait};
 use bars::Bars;
 use follow::{Follower, Stages};
@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const ASK_AIRFLOW: Duration = Duration::from_secs(1);
 /// The DAG has seen all profiles in one table of Cassandra; the others have them when the sink has committed.
 const VERIFY_PATIENCE: Duration = Duration::from_secs(60);
+/// Ids that differ that are shown for each stage.
+const LIMIT: usize = 20;
 
 /// What to fetch.
 #[derive(Debug)]
@@ -83,11 +85,12 @@ pub async fn run(settings: &Settings, request: &Request, output: &Output) -> Res
     let failures = if succeeded { Vec::new() } else { failures(&airflow, run_id).await };
     // After a success the stages have a moment to become equal; after a failure they are what they are.
     let patience = if succeeded { VERIFY_PATIENCE } else { Duration::ZERO };
-    let report = verify::until_equal(settings, run_id, patience, output).await;
-    let equal = report.as_ref().is_ok_and(|report| report.equal());
+    let verified = until_equal(settings, run_id, patience, &|text| output.note(text)).await;
+    let summary = verified.map(|verification| verification.summary(LIMIT));
+    let equal = summary.as_ref().is_ok_and(|summary| summary.equal);
     milestones.push(Milestone { what: "verified", seconds: triggered.elapsed().as_secs_f64() });
-    let verification = match &report {
-        Ok(report) => report.document(20),
+    let verification = match &summary {
+        Ok(summary) => json!(summary),
         Err(error) => json!({ "error": error_chain(error) }),
     };
     output.document(&json!({
@@ -98,8 +101,8 @@ pub async fn run(settings: &Settings, request: &Request, output: &Output) -> Res
         "milestones": milestones,
         "verification": verification,
     }));
-    match &report {
-        Ok(report) => report.print(20, &output.people_only()),
+    match &summary {
+        Ok(summary) => verify::print(summary, output),
         Err(error) => output.line(format_args!("it can't be verified: {}", error_chain(error))),
     }
     for failure in &failures {
@@ -218,9 +221,4 @@ async fn failures(airflow: &Airflow, run_id: &str) -> Vec<String> {
         failures.push(format!("task {} failed: {}", task.task_id, said.join("; ")));
     }
     failures
-}
-
-/// One connection is enough for what is asked here.
-async fn pool(settings: &Settings) -> Result<sqlx::PgPool, sqlx::Error> {
-    PgPoolOptions::new().max_connections(1).connect_with(settings.postgres_options()).await
 }

@@ -2,14 +2,13 @@
 
 use std::io::Write as _;
 
+use command_line::Output;
 use local_servers::{CQLSH, Cache, Progress};
+use operate::config::Settings;
 use secrecy::ExposeSecret as _;
 use service::BoxError;
 use tempfile::NamedTempFile;
 use tokio::process::Command;
-
-use crate::config::Settings;
-use crate::output::Output;
 
 /// Shows the query and what it gives.
 pub(super) async fn show(
