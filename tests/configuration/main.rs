@@ -12,7 +12,7 @@ use operate::config::{AirflowConfig, PipelineConfig};
 use pipeline_tests::project_file;
 use relay::config::RelayConfig;
 use schemars::JsonSchema;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use service::config::{PostgresConfig, SECTIONS, TelemetryConfig};
 use stream_processor::config::ProcessorConfig;
 
@@ -91,11 +91,12 @@ impl<'s> Page<'s> {
     fn table(&mut self, path: &str, about: &str, schema: &'s Value) {
         let level = if path.contains(['.', '[']) { "###" } else { "##" };
         let title = path.strip_suffix("[]").map_or_else(|| format!("[{path}]"), |list| format!("[[{list}]]"));
-        let _ = write!(self.text, "\n{level} `{title}`\n\n{about}\n\n| key | value | default | |\n|---|---|---|---|\n");
-        let none = Map::new();
-        let keys = schema["properties"].as_object().unwrap_or(&none);
+        let _ = write!(
+            self.text,
+            "\n{level} `{title}`\n\n{about}\n\n| key | value | default | |\n|---|---|---|---|\n"
+        );
         let mut tables = Vec::new();
-        for (key, value) in keys {
+        for (key, value) in schema["properties"].as_object().into_iter().flatten() {
             let about = words(value["description"].as_str().unwrap_or_default());
             let target = self.resolved(value);
             if target["properties"].is_object() {
@@ -135,7 +136,8 @@ impl<'s> Page<'s> {
 
     fn kind(&self, schema: &Value) -> String {
         let constants = |all: &Value| -> Option<Vec<String>> {
-            let texts = |one: &Value| one["const"].as_str().map(|text| vec![text.to_owned()]).or_else(|| names(one));
+            let texts =
+                |one: &Value| one["const"].as_str().map(|text| vec![text.to_owned()]).or_else(|| names(one));
             Some(all.as_array()?.iter().filter_map(texts).flatten().collect())
         };
         if let Some(all) = constants(&schema["oneOf"]).or_else(|| names(schema)) {
@@ -205,8 +207,12 @@ fn it_has_every_section_and_every_key_of_the_example() {
     for (section, keys) in &example {
         let (_, of_section) = page.split_once(&format!("## `[{section}]`")).unwrap();
         for key in keys.as_table().unwrap().keys() {
-            let is_there = [format!("| `{key}` |"), format!("[{section}.{key}]"), format!("[[{section}.{key}]]")];
-            assert!(is_there.iter().any(|text| of_section.contains(text)) || key == "properties", "{section}.{key}");
+            let is_there =
+                [format!("| `{key}` |"), format!("[{section}.{key}]"), format!("[[{section}.{key}]]")];
+            assert!(
+                is_there.iter().any(|text| of_section.contains(text)) || key == "properties",
+                "{section}.{key}"
+            );
         }
     }
 }

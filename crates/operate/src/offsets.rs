@@ -18,11 +18,11 @@ pub type TopicOffsets = BTreeMap<i32, PartitionOffsets>;
 /// Says where the records of one partition are and how far a group has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionOffsets {
-    /// Is the first offset that is kept.
+    /// The first offset that is kept.
     pub low: i64,
-    /// Is the offset of the next record that is written. Markers of transactions have offsets, too.
+    /// The offset of the next record that is written. Markers of transactions have offsets, too.
     pub high: i64,
-    /// Is the offset of the next record that the group reads; `None` if it never committed one.
+    /// The offset of the next record that the group reads; `None` if it never committed one.
     pub committed: Option<i64>,
 }
 

@@ -11,12 +11,12 @@ use tokio::runtime::Handle;
 /// Says which run and which change a record belongs to; the decoder skips the rest of the value.
 #[derive(Debug, Deserialize)]
 pub struct RecordStamp<'a> {
-    /// Is the run that fetched the profile.
+    /// The run that fetched the profile.
     pub run_id: &'a str,
-    /// Is the kind of the change, see [`events::meta::Op`].
+    /// The kind of the change, see [`events::meta::Op`].
     #[serde(rename = "__op")]
     pub op: &'a str,
-    /// Is the place of the change in PostgreSQL's WAL.
+    /// The place of the change in PostgreSQL's WAL.
     #[serde(rename = "__lsn")]
     pub lsn: i64,
 }

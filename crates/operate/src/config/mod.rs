@@ -11,10 +11,11 @@ use std::time::Duration;
 use cassandra::CassandraConfig;
 use events::RegistryConfig;
 use kafka::KafkaConfig;
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use service::config::sections::SslMode;
-use service::config::units::duration;
+use service::config::units::{DurationText, duration};
 use service::config::{Config, ConfigError, PostgresConfig};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
@@ -24,7 +25,7 @@ pub use sections::{
 };
 
 /// Has the keys of `[pipeline]`: what `pipeline migrate` makes, and what the other commands look at.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PipelineConfig {
     /// Names the relay's topic.
@@ -42,9 +43,11 @@ pub struct PipelineConfig {
     pub min_insync_replicas: Option<i32>,
     /// Says how long records are kept, counted from the commit in PostgreSQL.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub retention: Duration,
     /// Says how long dead letters are kept.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub dlq_retention: Duration,
     /// Limits a batch of records that a topic takes, in bytes.
     pub max_message_bytes: u32,
@@ -58,6 +61,7 @@ pub struct PipelineConfig {
     /// Names a role that may create roles and databases. It is needed where the pipeline's own do not exist yet.
     pub postgres_admin_user: Option<String>,
     /// Has that role's password, usually from `PIPELINE__PIPELINE__POSTGRES_ADMIN_PASSWORD`.
+    #[schemars(with = "Option<String>")]
     pub postgres_admin_password: Option<SecretString>,
     /// Names the database that the role connects to.
     pub postgres_admin_database: String,
@@ -69,7 +73,7 @@ pub struct PipelineConfig {
 
 /// Has the keys of `[pipeline.admin]`: admin ports as `HOST:PORT`, where they are not reached at what the services
 /// `listen` on.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
     /// Leads to the fetcher.
@@ -83,22 +87,22 @@ pub struct AdminConfig {
 }
 
 /// Has the keys of `[pipeline.local]`: ports of a stack on this machine that no service connects to.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalConfig {
-    /// Is ZooKeeper's, to which Kafka connects.
+    /// ZooKeeper's, to which Kafka connects.
     pub zookeeper_port: u16,
-    /// Is that of Kafka's controller, in place of ZooKeeper.
+    /// That of Kafka's controller, in place of ZooKeeper.
     pub kafka_controller_port: u16,
-    /// Is that of Cassandra's traffic between nodes.
+    /// That of Cassandra's traffic between nodes.
     pub cassandra_storage_port: u16,
-    /// Is where the simulator of the profile API listens.
+    /// Where the simulator of the profile API listens.
     pub simulator_listen: SocketAddr,
-    /// Is that of Spark's master, with `--spark`.
+    /// That of Spark's master, with `--spark`.
     pub spark_master_port: u16,
-    /// Is that of the master's pages.
+    /// That of the master's pages.
     pub spark_ui_port: u16,
-    /// Are those of the pages of its two workers.
+    /// Those of the pages of its two workers.
     pub spark_worker_ports: [u16; 2],
 }
 
@@ -117,21 +121,23 @@ impl Default for LocalConfig {
 }
 
 /// Has the keys of `[airflow]`, where runs are triggered.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AirflowConfig {
-    /// Is the base of Airflow's pages and of its API.
+    /// The base of Airflow's pages and of its API.
     pub url: String,
     /// Names the user that triggers.
     pub user: String,
     /// Has that user's password, usually from `PIPELINE__AIRFLOW__PASSWORD`.
+    #[schemars(with = "Option<String>")]
     pub password: Option<SecretString>,
     /// Names the DAG that fetches.
     pub dag: String,
-    /// Is the folder of the DAGs for `pipeline up`, from the working directory.
+    /// The folder of the DAGs for `pipeline up`, from the working directory.
     pub dags_folder: PathBuf,
     /// Limits one request.
     #[serde(with = "duration")]
+    #[schemars(with = "DurationText")]
     pub timeout: Duration,
 }
 
@@ -227,13 +233,13 @@ pub struct Settings {
     pub airflow: AirflowConfig,
     /// Is `airflow.url`, parsed.
     pub airflow_url: Url,
-    /// Is what matters here of `[fetcher]`.
+    /// What matters here of `[fetcher]`.
     pub fetcher: FetcherSection,
-    /// Is what matters here of `[relay]`.
+    /// What matters here of `[relay]`.
     pub relay: RelaySection,
-    /// Is what matters here of `[stream_processor]`.
+    /// What matters here of `[stream_processor]`.
     pub stream_processor: StreamProcessorSection,
-    /// Is what matters here of `[cassandra_sink]`.
+    /// What matters here of `[cassandra_sink]`.
     pub cassandra_sink: CassandraSinkSection,
 }
 

@@ -9,9 +9,9 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct FetcherSection {
-    /// Is where its API and its admin routes listen.
+    /// Where its API and its admin routes listen.
     pub listen: SocketAddr,
-    /// Is the URL of the profile API.
+    /// The URL of the profile API.
     pub api_url: String,
 }
 
@@ -19,7 +19,7 @@ pub struct FetcherSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct RelaySection {
-    /// Is where its admin routes listen.
+    /// Where its admin routes listen.
     pub listen: SocketAddr,
     /// Names its replication slot.
     pub slot: String,
@@ -50,7 +50,7 @@ impl RelaySection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct StreamProcessorSection {
-    /// Is where its admin routes listen.
+    /// Where its admin routes listen.
     pub listen: SocketAddr,
     /// Names its consumer group.
     pub group: String,
@@ -60,7 +60,7 @@ pub struct StreamProcessorSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct CassandraSinkSection {
-    /// Is where its admin routes listen.
+    /// Where its admin routes listen.
     pub listen: SocketAddr,
     /// Names its consumer group.
     pub group: String,

@@ -10,9 +10,9 @@ use serde::{Serialize, Serializer};
 /// Says where a record is in its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordPosition {
-    /// Is the record's partition.
+    /// The record's partition.
     pub partition: i32,
-    /// Is its offset in the partition.
+    /// Its offset in the partition.
     pub offset: i64,
 }
 
@@ -75,11 +75,11 @@ impl Serialize for DeadLetterName {
 pub struct DeadLetterSource {
     /// Names the record's topic.
     pub topic: Option<String>,
-    /// Is its partition.
+    /// Its partition.
     pub partition: Option<i32>,
-    /// Is its offset in the partition.
+    /// Its offset in the partition.
     pub offset: Option<i64>,
-    /// Is its timestamp in milliseconds since the epoch.
+    /// Its timestamp in milliseconds since the epoch.
     #[serde(skip)]
     pub timestamp: Option<i64>,
 }
@@ -94,7 +94,7 @@ pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     /// Counts the bytes of its value.
     pub value_bytes: usize,
-    /// Is set if it has no value though the record has one: it was too large.
+    /// Set if it has no value though the record has one: it was too large.
     pub value_left_out: bool,
     /// Names the kind of error that the service gave the record up for.
     pub kind: String,
@@ -102,7 +102,7 @@ pub struct DeadLetter {
     pub message: String,
     /// Names the service that gave it up.
     pub service: String,
-    /// Is when the service gave it up.
+    /// When the service gave it up.
     pub time: Option<DateTime<Utc>>,
     /// Counts how often the record was given up, this time included.
     pub attempt: u32,

@@ -22,7 +22,7 @@ pub struct Manifest {
     pub source: Source,
     /// Says why they come from there.
     pub reason: String,
-    /// Is set if Spark's job runs in place of the stream-processor.
+    /// Set if Spark's job runs in place of the stream-processor.
     #[serde(default)]
     pub spark: bool,
 }

@@ -2,12 +2,13 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{ConnectOptions as _, FromRow};
+use sqlx::postgres::PgRow;
+use sqlx::{ConnectOptions as _, FromRow, Row as _};
 
 use crate::config::Settings;
 
 /// Describes the replication slot.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub(super) struct Slot {
     /// Says whether a reader is connected.
     pub(super) active: bool,
@@ -16,9 +17,9 @@ pub(super) struct Slot {
 }
 
 /// Describes the run that was asked for last. As text it is a line for people.
-#[derive(Debug, Serialize, FromRow)]
+#[derive(Debug, Serialize)]
 pub struct LatestRun {
-    /// Is the run's id.
+    /// The run's id.
     pub run_id: String,
     /// Says how far it is, such as `succeeded`.
     pub status: String,
@@ -30,12 +31,28 @@ pub struct LatestRun {
     pub rejected: i64,
     /// Says whether they come from the simulator.
     pub simulated: bool,
-    /// Is when it was asked for.
+    /// When it was asked for.
     pub created_at: DateTime<Utc>,
-    /// Is when it ended; `None` until then.
+    /// When it ended; `None` until then.
     pub finished_at: Option<DateTime<Utc>>,
     /// Says why it failed.
     pub reason: Option<String>,
+}
+
+impl FromRow<'_, PgRow> for LatestRun {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            run_id: row.try_get("run_id")?,
+            status: row.try_get("status")?,
+            requested: row.try_get("requested")?,
+            stored: row.try_get("stored")?,
+            rejected: row.try_get("rejected")?,
+            simulated: row.try_get("simulated")?,
+            created_at: row.try_get("created_at")?,
+            finished_at: row.try_get("finished_at")?,
+            reason: row.try_get("reason")?,
+        })
+    }
 }
 
 impl fmt::Display for LatestRun {
@@ -67,7 +84,9 @@ impl Database {
             sqlx::query_as(count).fetch_one(&mut connection).await?;
         let slot = "SELECT active, pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint AS lag_bytes \
                     FROM pg_replication_slots WHERE slot_name = $1 AND database = current_database()";
-        let slot = sqlx::query_as(slot).bind(&settings.relay.slot).fetch_optional(&mut connection).await?;
+        let slot: Option<(bool, Option<i64>)> =
+            sqlx::query_as(slot).bind(&settings.relay.slot).fetch_optional(&mut connection).await?;
+        let slot = slot.map(|(active, lag_bytes)| Slot { active, lag_bytes });
         let latest = "SELECT run_id, status, requested, stored, rejected, simulated, created_at, finished_at, reason \
                       FROM fetch_runs ORDER BY created_at DESC LIMIT 1";
         let latest_run = sqlx::query_as(latest).fetch_optional(&mut connection).await?;

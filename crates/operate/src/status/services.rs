@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct ServiceStatus {
     /// Names the service.
     pub name: &'static str,
-    /// Is where it was asked, as `HOST:PORT`.
+    /// Where it was asked, as `HOST:PORT`.
     pub address: String,
     /// Says whether it is ready.
     pub ready: bool,
@@ -23,7 +23,7 @@ pub struct ServiceStatus {
     pub waiting: BTreeMap<String, String>,
     /// Says why it can't be asked.
     pub problem: Option<String>,
-    /// Is the age in seconds of what it works on, the largest of its partitions.
+    /// The age in seconds of what it works on, the largest of its partitions.
     pub lag_seconds: Option<f64>,
     /// Has what Spark says of itself, where its job does the service's work.
     pub spark: Option<SparkStatus>,
@@ -34,11 +34,11 @@ pub struct ServiceStatus {
 pub struct SparkStatus {
     /// Counts the records that came in each second.
     pub input_records_per_second: f64,
-    /// Is the batch's number, from 0 at each start; `None` before the first.
+    /// The batch's number, from 0 at each start; `None` before the first.
     pub batch: Option<f64>,
 }
 
-/// Is the document of `/readyz`.
+/// The document of `/readyz`.
 #[derive(Deserialize)]
 struct Readiness {
     ready: bool,

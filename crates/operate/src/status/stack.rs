@@ -8,13 +8,13 @@ use crate::local::{Manifest, Root, RootError};
 /// Describes the stack on this machine.
 #[derive(Debug, Serialize)]
 pub struct StackStatus {
-    /// Is its folder.
+    /// Its folder.
     pub root: PathBuf,
     /// Says whether it starts, is ready, or stops.
     pub phase: Phase,
     /// Says how it was started, once it is ready.
     pub source: Option<Manifest>,
-    /// Is the file of its passwords and tokens.
+    /// The file of its passwords and tokens.
     pub secrets: PathBuf,
     /// Lists its processes in the order of their start.
     pub processes: Vec<ProcessStatus>,

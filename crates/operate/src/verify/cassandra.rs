@@ -31,7 +31,7 @@ pub enum CassandraError {
     /// A query can't be prepared.
     #[error("Cassandra can't run `{query}`; has `pipeline migrate` made its tables?")]
     Prepare {
-        /// Is the query.
+        /// The query.
         query: String,
         /// Says why it can't be prepared.
         source: Box<PrepareError>,
@@ -39,7 +39,7 @@ pub enum CassandraError {
     /// A query was not answered.
     #[error("Cassandra did not answer `{query}`")]
     Execute {
-        /// Is the query.
+        /// The query.
         query: String,
         /// Says why there is no answer.
         source: Box<PagerExecutionError>,
@@ -47,7 +47,7 @@ pub enum CassandraError {
     /// An answer ended before its last page.
     #[error("Cassandra's answer to `{query}` ended early")]
     Rows {
-        /// Is the query.
+        /// The query.
         query: String,
         /// Says why no more rows came.
         source: Box<NextRowError>,
@@ -55,7 +55,7 @@ pub enum CassandraError {
     /// An answer has other columns than this release reads.
     #[error("Cassandra's answer to `{query}` has other columns than expected")]
     Columns {
-        /// Is the query.
+        /// The query.
         query: String,
         /// Names the column that differs.
         source: Box<TypeCheckError>,

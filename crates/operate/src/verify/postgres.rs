@@ -4,8 +4,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use serde::Serialize;
-use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions as _, FromRow};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{ConnectOptions as _, FromRow, Row as _};
 use uuid::Uuid;
 
 use super::ids::ProfileIds;
@@ -21,9 +21,9 @@ pub enum PostgresError {
     /// It can't be connected to, or refuses a query.
     #[error("PostgreSQL at {host}:{port} can't be asked for the run")]
     Sql {
-        /// Is its host.
+        /// Its host.
         host: String,
-        /// Is its port.
+        /// Its port.
         port: u16,
         /// Says why it can't be asked.
         source: sqlx::Error,
@@ -31,15 +31,15 @@ pub enum PostgresError {
     /// It says nothing for 15 s.
     #[error("PostgreSQL at {host}:{port} says nothing for {} s", PATIENCE.as_secs())]
     Silent {
-        /// Is its host.
+        /// Its host.
         host: String,
-        /// Is its port.
+        /// Its port.
         port: u16,
     },
     /// It has no run of this id.
     #[error("PostgreSQL has no run {wanted:?}; the latest are: {latest}")]
     UnknownRun {
-        /// Is the id that was asked for.
+        /// The id that was asked for.
         wanted: String,
         /// Lists the ids of the latest five runs.
         latest: String,
@@ -57,9 +57,9 @@ impl PostgresError {
 }
 
 /// Describes a run as the fetcher left it.
-#[derive(Debug, Clone, Serialize, FromRow)]
+#[derive(Debug, Clone, Serialize)]
 pub struct FetchRun {
-    /// Is the run's id.
+    /// The run's id.
     pub run_id: String,
     /// Says how far it is, such as `succeeded`.
     pub status: String,
@@ -75,10 +75,27 @@ pub struct FetchRun {
     pub duplicates: i64,
     /// Says whether they come from the simulator.
     pub simulated: bool,
-    /// Is when the run was asked for.
+    /// When the run was asked for.
     pub created_at: DateTime<Utc>,
-    /// Is when it ended; `None` until then.
+    /// When it ended; `None` until then.
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl FromRow<'_, PgRow> for FetchRun {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            run_id: row.try_get("run_id")?,
+            status: row.try_get("status")?,
+            requested: row.try_get("requested")?,
+            fetched: row.try_get("fetched")?,
+            stored: row.try_get("stored")?,
+            rejected: row.try_get("rejected")?,
+            duplicates: row.try_get("duplicates")?,
+            simulated: row.try_get("simulated")?,
+            created_at: row.try_get("created_at")?,
+            finished_at: row.try_get("finished_at")?,
+        })
+    }
 }
 
 /// Has the run's rows in `users`.

@@ -68,7 +68,7 @@ pub struct VerificationSummary {
     /// Counts the dead letters, as JSON by their topic.
     #[serde(serialize_with = "by_topic")]
     pub dead_letters: Vec<TopicDeadLetters>,
-    /// Is how long the comparison took.
+    /// How long the comparison took.
     pub seconds: f64,
 }
 

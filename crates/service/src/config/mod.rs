@@ -11,8 +11,9 @@ pub mod units;
 
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
-use figment::providers::{Env, Format, Serialized, Toml};
+use figment::providers::{Env, Serialized};
+use figment::value::{Dict, Map};
+use figment::{Figment, Metadata, Profile, Provider};
 use serde::de::DeserializeOwned;
 
 use crate::cli::CommonArgs;
@@ -68,7 +69,7 @@ impl Config {
             if !path.is_file() {
                 return Err(ConfigError::Missing { path: path.to_owned(), tried: tried(files) });
             }
-            figment = figment.merge(Toml::file_exact(path));
+            figment = figment.merge(TomlFile(path));
         }
         figment = figment.merge(Env::prefixed(ENV_PREFIX).filter(|key| !is_secret(key.as_str())).split("__"));
         for (name, value) in std::env::vars() {
@@ -113,8 +114,7 @@ impl Config {
     }
 
     fn reject_unknown_sections(&self) -> Result<(), ConfigError> {
-        let all: figment::value::Dict =
-            self.figment.extract().map_err(|error| ConfigError::value("", &error))?;
+        let all: Dict = self.figment.extract().map_err(|error| ConfigError::value("", &error))?;
         match all.keys().find(|name| !SECTIONS.contains(&name.as_str())) {
             None => Ok(()),
             Some(name) => {
@@ -122,6 +122,22 @@ impl Config {
                 Err(ConfigError::UnknownSection { name: name.clone(), place })
             }
         }
+    }
+}
+
+/// Reads a file as figment's own provider does, which would bring a second TOML library.
+struct TomlFile<'p>(&'p Path);
+
+impl Provider for TomlFile<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::from("TOML file", self.0)
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let text =
+            std::fs::read_to_string(self.0).map_err(|error| figment::Error::from(error.to_string()))?;
+        let values: Dict = toml::from_str(&text).map_err(|error| figment::Error::from(error.to_string()))?;
+        Ok(Profile::Default.collect(values))
     }
 }
 
