@@ -33,6 +33,14 @@ if [ "$faults" -ne 4 ]; then
 fi
 "$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
+"$tools/bin/check-jsonschema" --schemafile docs/pipeline.schema.json config/*.toml
+faults=$("$tools/bin/check-jsonschema" --schemafile docs/pipeline.schema.json -o json tests/configuration/wrong.toml |
+    python3 -c 'import json, sys; print(len(json.load(sys.stdin)["errors"]))' || true)
+if [ "$faults" -ne 4 ]; then
+    echo "lint: docs/pipeline.schema.json finds $faults faults in tests/configuration/wrong.toml, which has 4" >&2
+    exit 1
+fi
+python3 scripts/links.py
 python3 scripts/licences.py --check
 scripts/context_check.sh
 python3 -m unittest -q discover ci

@@ -4,9 +4,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-groups=(spark fuzz chaos bench compose-debian compose-current)
+groups=(tutorial spark fuzz chaos bench compose-debian compose-current)
 run_group() {
     case $1 in
+        tutorial) BUILD=1 python3 scripts/doc_commands.py docs/tutorial.md ;;
         spark) scripts/test-spark.sh ;;
         fuzz) scripts/fuzz.sh ;;
         chaos) MINUTES=10 scripts/chaos.sh ;;

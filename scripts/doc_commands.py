@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Runs the commands of a document as its reader would: the `$` lines of its console blocks, in one shell, in order.
+
+Usage: doc_commands.py DOCUMENT. Ends with 1 at the first command that fails. What a block shows besides is not compared.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def commands(document: str) -> list[str]:
+    """A line with a `$`, and the lines after it as long as each ends with a backslash."""
+    found = []
+    for block in BLOCK.findall(document):
+        continued = False
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append(line[2:])
+            elif continued:
+                found[-1] += "\n" + line
+            continued = line.endswith("\\")
+    return found
+
+
+def script(all_commands: list[str]) -> str:
+    """Says each command before it runs, and which one failed."""
+    lines = ["set -o pipefail"]
+    for command in all_commands:
+        quoted = "'" + command.replace("'", "'\\''") + "'"
+        lines += [f"printf '$ %s\\n' {quoted}", command, f"[ $? -eq 0 ] || {{ printf 'FAILED: %s\\n' {quoted} >&2; exit 1; }}"]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    wanted = commands(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
+    if not wanted:
+        sys.exit(f"doc_commands: {sys.argv[1]} has no command")
+    sys.exit(subprocess.run(["bash", "-c", script(wanted)], check=False).returncode)
