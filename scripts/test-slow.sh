@@ -10,7 +10,11 @@ run_group() {
         tutorial) BUILD=1 python3 scripts/doc_commands.py docs/tutorial.md ;;
         spark) scripts/test-spark.sh ;;
         fuzz) scripts/fuzz.sh ;;
-        chaos) MINUTES=10 scripts/chaos.sh ;;
+        chaos)
+            MINUTES=10 scripts/chaos.sh
+            cargo build --release --workspace --lib --bins --tests
+            cargo test --release --workspace --test suite -- --ignored chaos::
+            ;;
         bench) QUICK=1 scripts/bench.sh ;;
         compose-debian) DOCKERS=debian tests/compose/test.sh ;;
         compose-current) DOCKERS=current tests/compose/test.sh ;;

@@ -230,7 +230,7 @@ fn addresses(postgres: u16, kafka: u16, registry: u16, cassandra: u16) -> String
 /// The logs of the run before: what it has found is looked into by running it again.
 fn keep_logs(root: &Root) -> Result<(), ChaosError> {
     let logs = root.path().join("logs");
-    let previous = root.path().join("logs.previous");
+    let previous = previous_logs(root);
     if !logs.exists() {
         return Ok(());
     }
@@ -239,6 +239,13 @@ fn keep_logs(root: &Root) -> Result<(), ChaosError> {
     }
     fs::rename(&logs, &previous).map_err(RootError::file("rename", &logs))?;
     Ok(())
+}
+
+/// Beside the root, which is purged.
+fn previous_logs(root: &Root) -> PathBuf {
+    let mut name = root.path().file_name().unwrap_or_default().to_owned();
+    name.push(".logs.previous");
+    root.path().with_file_name(name)
 }
 
 /// The API of the run.
@@ -324,15 +331,15 @@ mod tests {
     #[test]
     fn the_logs_of_the_run_before_are_kept_until_the_next_one() {
         let folder = tempfile::tempdir().unwrap();
-        let root = Root::new(folder.path()).unwrap();
-        let logs = folder.path().join("logs");
+        let root = Root::new(&folder.path().join("chaos")).unwrap();
+        let logs = root.path().join("logs");
         keep_logs(&root).unwrap();
         for run in ["first", "second"] {
-            fs::create_dir(&logs).unwrap();
+            fs::create_dir_all(&logs).unwrap();
             fs::write(logs.join("relay-1.log"), run).unwrap();
             keep_logs(&root).unwrap();
-            assert!(!logs.exists());
-            let kept = fs::read_to_string(folder.path().join("logs.previous/relay-1.log")).unwrap();
+            root.purge().unwrap();
+            let kept = fs::read_to_string(folder.path().join("chaos.logs.previous/relay-1.log")).unwrap();
             assert_eq!(kept, run);
         }
     }
