@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs the commands of a document as its reader would: the `$` lines of its console blocks, in one shell, in order.
 
-Usage: doc_commands.py DOCUMENT. Ends with 1 at the first command that fails. What a block shows besides is not compared.
+Usage: doc_commands.py DOCUMENT. Ends with 1 at the first command that fails. What a block shows besides is not
+compared.
 """
 
 import pathlib
@@ -31,7 +32,8 @@ def script(all_commands: list[str]) -> str:
     lines = ["set -o pipefail"]
     for command in all_commands:
         quoted = "'" + command.replace("'", "'\\''") + "'"
-        lines += [f"printf '$ %s\\n' {quoted}", command, f"[ $? -eq 0 ] || {{ printf 'FAILED: %s\\n' {quoted} >&2; exit 1; }}"]
+        failed = f"{{ printf 'FAILED: %s\\n' {quoted} >&2; exit 1; }}"
+        lines += [f"printf '$ %s\\n' {quoted}", command, f"[ $? -eq 0 ] || {failed}"]
     return "\n".join(lines) + "\n"
 
 

@@ -35,7 +35,8 @@ def problems(file: pathlib.Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], capture_output=True, text=True, check=True)
+    command = ["git", "ls-files", "-co", "--exclude-standard", "*.md"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
     wrong = [line for name in listed.stdout.split() for line in problems(pathlib.Path(name))]
     print("\n".join(wrong), file=sys.stderr)
     sys.exit(1 if wrong else 0)
