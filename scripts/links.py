@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that every relative link of the project's Markdown files leads to a file, and to a heading that is there.
+"""Checks that every relative link and picture of the project's Markdown files is there, and so is the heading it names.
 
 Usage: links.py. Prints what leads nowhere, a line each, and ends with 1 if there is anything.
 """
@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 
-LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+# Those of Markdown, and of HTML that stands in it.
+LINK = re.compile(r'\]\(([^)\s]+)\)|(?:href|src|srcset)="([^"\s]+)"')
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -22,7 +23,8 @@ def anchors(text: str) -> set[str]:
 
 def problems(file: pathlib.Path) -> list[str]:
     found = []
-    for target in LINK.findall(FENCE.sub("", file.read_text(encoding="utf-8"))):
+    for match in LINK.finditer(FENCE.sub("", file.read_text(encoding="utf-8"))):
+        target = match[1] or match[2]
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
