@@ -9,6 +9,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -41,4 +42,9 @@ if __name__ == "__main__":
     wanted = commands(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
     if not wanted:
         sys.exit(f"doc_commands: {sys.argv[1]} has no command")
-    sys.exit(subprocess.run(["bash", "-c", script(wanted)], check=False).returncode)
+    # A file, as a document's `pkill -f` would find its own text on the command line of `bash -c`, and kill the shell.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".sh") as file:
+        file.write(script(wanted))
+        file.flush()
+        status = subprocess.run(["bash", file.name], check=False).returncode
+    sys.exit(status if status >= 0 else 128 - status)
