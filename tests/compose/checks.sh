@@ -193,7 +193,7 @@ check_dag_run() {
     # A stand-in takes nothing: its limit is counted.
     if [[ " ${stand_ins[*]} " == *control-center* ]]; then megabytes=$((memory_mb + control_center_mb)); fi
     report+=("          memory: $memory_mb MB in all, $megabytes MB with Control Center at its limit")
-    [ "$megabytes" -lt 10000 ] || fail "the stack takes $megabytes MB: README says 10 GB"
+    [ "$megabytes" -lt 10000 ] || fail "the stack takes $megabytes MB: docs/docker.md says 10 GB"
 }
 
 # What the containers take, those whose name has a word or all; the sum is memory_mb.
@@ -253,7 +253,7 @@ check_takes_part() {
     [ "$partitions" -gt 0 ] || fail "$service $index has no partition"
 }
 
-# And what README tells after an update.
+# And what docs/docker.md tells after an update.
 check_down_and_up() {
     compose down --timeout 30 >"$work/down.log" 2>&1
     (cd "$checkout" && sh docker/env.sh "$work/.env" >/dev/null)

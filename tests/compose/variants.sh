@@ -84,7 +84,7 @@ check_spark() {
     report_memory spark
     start_run "spark-$RANDOM" "$run_profiles"
     verify "${runs[-1]% *}" "$run_profiles"
-    # The way back of README.
+    # The way back of docs/docker.md.
     variants=()
     compose --profile spark rm --stop --force spark-job spark-worker spark-master >"$work/rm.log" 2>&1
     up --wait
