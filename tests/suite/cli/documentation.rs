@@ -1,5 +1,4 @@
-//! What the documents say of the code, checked. Their commands are run by `make test-slow GROUP=tutorial`, `tests/compose`
-//! and `tests/release`.
+//! What the documents say of the code, checked.
 
 use pipeline_tests::project_file;
 
