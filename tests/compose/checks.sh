@@ -230,8 +230,8 @@ check_kill() {
     local service=$1 run="kill-$1"
     start_run "$run" "$run_profiles"
     compose kill "$service" >"$work/kill.log" 2>&1
-    # Long enough for the others to notice.
-    sleep 5
+    # Long enough for the others to notice, and for what waits for it to fail some health checks.
+    sleep 30
     up --wait
     verify "$run" "$run_profiles"
 }

@@ -79,7 +79,7 @@ async fn resolve(
         }
         Ok::<_, DlqError>(run.resolution)
     });
-    Ok(done.await??)
+    done.await?
 }
 
 /// Returns the transactional id of all that resolve the dead letters of these topics: the last one that took it is the

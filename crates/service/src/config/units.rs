@@ -48,7 +48,7 @@ pub mod duration {
     pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         const UNITS: [(&str, u128); 3] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
         let millis = duration.as_millis();
-        let largest = UNITS.into_iter().find(|(_, unit)| millis >= *unit && millis % unit == 0);
+        let largest = UNITS.into_iter().find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
         let (name, unit) = largest.unwrap_or(if millis == 0 { ("s", 1_000) } else { ("ms", 1) });
         serializer.collect_str(&format_args!("{}{name}", millis / unit))
     }
