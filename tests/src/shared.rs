@@ -16,6 +16,8 @@ const SHARED_ROOT: &str = "TEST_SERVERS";
 pub fn servers() -> &'static Stack {
     static STACK: OnceLock<Stack> = OnceLock::new();
     STACK.get_or_init(|| {
+        // For the HTTP clients of tests; fails only where it was done already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let config = match std::env::var_os(SHARED_ROOT) {
             Some(shared) => {
                 let own = fresh_root(&format!("services-{}", std::process::id()));
