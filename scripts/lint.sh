@@ -43,7 +43,7 @@ fi
 python3 scripts/links.py
 python3 scripts/licences.py --check
 scripts/context_check.sh
-python3 -m unittest -q discover ci
+python3 -m unittest discover -q -s ci
 
 # Advisories come from a git repository, which a closed network does not reach: there, licences and sources only.
 if cargo deny --version 2>/dev/null | grep -q "$deny_version"; then

@@ -16,7 +16,8 @@ pub type Note<'a> = &'a (dyn Fn(&str) + Sync);
 #[must_use]
 pub fn is_postgres_away(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) => true,
+        // The end of a connection within its first bytes is an unexpected answer to sqlx.
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
         // Operator intervention ("the database system is starting up") and too many connections.
         sqlx::Error::Database(error) => {
             error.code().is_some_and(|code| code.starts_with("57P") || code == "53300")
