@@ -5,7 +5,7 @@ use std::time::Duration;
 use pipeline_tests::{Flow, Gate, servers, wait};
 use tokio::net::TcpListener;
 
-use crate::relay::connections::port_of;
+use crate::relay::connections::{port_of, url};
 
 const SOON: Duration = Duration::from_secs(60);
 const RUN: &str = "waits";
@@ -25,7 +25,7 @@ async fn it_asks_again_whatever_server_was_away_or_silent() {
     env.set("cassandra.request_timeout", "1s");
     env.set("postgres.port", i64::from(postgres.port()));
     env.set("kafka.bootstrap_servers", format!("127.0.0.1:{}", kafka.port()));
-    env.set("registry.url", format!("http://127.0.0.1:{}", registry.port()));
+    env.set("registry.url", url(registry.port(), &env));
     for gate in [&cassandra, &postgres, &kafka, &registry] {
         gate.close();
     }

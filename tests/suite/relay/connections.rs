@@ -17,7 +17,7 @@ const HEARTBEAT_INTERVAL: &str = "1s";
 
 const DIRECTIONS: [Option<Direction>; 3] = [Some(Direction::ToServer), Some(Direction::FromServer), None];
 
-fn url(port: u16, env: &TestEnv) -> String {
+pub(crate) fn url(port: u16, env: &TestEnv) -> String {
     let url = env.get("registry", "url").to_owned();
     let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
     format!("http://127.0.0.1:{port}/{path}")
