@@ -284,8 +284,8 @@ impl StackConfig {
         Self::new(root, Ports::standard())
     }
 
-    /// No server of its own: it is told the ports and secrets of the stack that runs in `other`, and supervises
-    /// services that use it.
+    /// Takes the ports and secrets of the stack that runs in `other`, and starts no server: what it supervises are
+    /// services that use those of `other`.
     ///
     /// # Errors
     /// Fails if no stack runs in `other`.

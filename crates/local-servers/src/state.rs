@@ -115,7 +115,7 @@ pub struct StackState {
     pub kraft: bool,
     /// Where the servers are.
     pub endpoints: Endpoints,
-    /// The same as ports.
+    /// Every port that the servers listen on; a stack without servers of its own takes them over.
     pub ports: Ports,
     /// What was started, in the order of the starts.
     pub processes: Vec<ProcessRecord>,

@@ -54,7 +54,7 @@ pub async fn until_reached<T, E: Error + 'static>(
     mut look: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<T, E> {
     let deadline = Instant::now() + within;
-    let mut failures = 0;
+    let mut is_noted = false;
     loop {
         let seen = look().await;
         let is_last = Instant::now() + PAUSE > deadline;
@@ -63,10 +63,10 @@ pub async fn until_reached<T, E: Error + 'static>(
             Ok(_) => {}
             Err(error) if is_last || !is_transient(&error) => return Err(error),
             Err(error) => {
-                if failures == 0 {
+                if !is_noted {
                     note(&format!("looking again: {}", error_chain(&error)));
                 }
-                failures += 1;
+                is_noted = true;
             }
         }
         tokio::time::sleep(PAUSE).await;

@@ -28,9 +28,9 @@ pub use sections::{
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PipelineConfig {
-    /// Names the relay's topic.
+    /// Names the topic that the relay writes and the stream processor reads.
     pub raw_topic: String,
-    /// Names the stream processor's topic.
+    /// Names the topic that the stream processor writes and the sink reads.
     pub processed_topic: String,
     /// Names the compacted topic of the relay's positions.
     pub offsets_topic: String,
@@ -76,13 +76,13 @@ pub struct PipelineConfig {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminConfig {
-    /// Leads to the fetcher.
+    /// Names the admin port of the fetcher.
     pub fetcher: Option<String>,
-    /// Leads to the relay.
+    /// Names the admin port of the relay.
     pub relay: Option<String>,
-    /// Leads to the stream processor.
+    /// Names the admin port of the stream processor.
     pub stream_processor: Option<String>,
-    /// Leads to the Cassandra sink.
+    /// Names the admin port of the Cassandra sink.
     pub cassandra_sink: Option<String>,
 }
 
@@ -135,7 +135,7 @@ pub struct AirflowConfig {
     pub dag: String,
     /// The folder of the DAGs for `pipeline up`, from the working directory.
     pub dags_folder: PathBuf,
-    /// Limits one request.
+    /// Limits the time of one request to Airflow's API.
     #[serde(with = "duration")]
     #[schemars(with = "DurationText")]
     pub timeout: Duration,
@@ -219,19 +219,19 @@ impl PipelineConfig {
 /// Has all that operating the pipeline takes to know of its configuration.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Is `[pipeline]`.
+    /// Has the section `[pipeline]` of the file, checked.
     pub pipeline: PipelineConfig,
-    /// Is `[postgres]`.
+    /// Has the section `[postgres]` of the file, checked.
     pub postgres: PostgresConfig,
-    /// Is `[kafka]`.
+    /// Has the section `[kafka]` of the file, checked.
     pub kafka: KafkaConfig,
-    /// Is `[registry]`.
+    /// Has the section `[registry]` of the file, checked.
     pub registry: RegistryConfig,
-    /// Is `[cassandra]`.
+    /// Has the section `[cassandra]` of the file, checked.
     pub cassandra: CassandraConfig,
-    /// Is `[airflow]`.
+    /// Has the section `[airflow]` of the file, checked.
     pub airflow: AirflowConfig,
-    /// Is `airflow.url`, parsed.
+    /// Has `airflow.url` as a URL.
     pub airflow_url: Url,
     /// What matters here of `[fetcher]`.
     pub fetcher: FetcherSection,

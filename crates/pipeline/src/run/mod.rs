@@ -158,16 +158,16 @@ async fn follow(
     let mut milestones: Vec<Milestone> = Vec::new();
     let mut asked = Instant::now();
     let mut stages = Stages::default();
-    let mut failures = 0;
+    let mut is_noted = false;
     loop {
         match follower.look().await {
             Ok(seen) => stages = seen,
             // The bars stand still until it answers again; the run is not affected, and its end comes from Airflow.
             Err(error) => {
-                if failures == 0 {
+                if !is_noted {
                     output.note(format_args!("can't look at the stages: {}", error_chain(error.as_ref())));
                 }
-                failures += 1;
+                is_noted = true;
             }
         }
         bars.show(&stages, &dag_run.state);
