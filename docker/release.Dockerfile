@@ -25,7 +25,8 @@ COPY . .
 # hadolint ignore=SC2046,SC2086
 RUN cargo build --release --locked --bins $(printf -- '-p %s ' $PROGRAMS) \
     && mkdir /programs \
-    && for program in $PROGRAMS; do cp "target/release/$program" /programs/ || exit 1; done
+    && for program in $PROGRAMS; do cp "target/release/$program" /programs/ || exit 1; done \
+    && python3 scripts/licences.py --texts /programs/THIRD_PARTY_LICENSES.txt
 
 # A program that needs a loader or a library does not start here.
 FROM scratch AS tried

@@ -25,7 +25,12 @@ for program in fetcher relay stream-processor cassandra-sink pipeline randomuser
     fi
     install -m 755 "$from/$program" "$work/$name/"
 done
-install -m 644 LICENSE THIRD_PARTY.md "$work/$name/"
+texts=$from/THIRD_PARTY_LICENSES.txt
+if [ ! -f "$texts" ]; then
+    echo "package: $texts does not exist: python3 scripts/licences.py --texts $texts" >&2
+    exit 1
+fi
+install -m 644 LICENSE THIRD_PARTY.md "$texts" "$work/$name/"
 
 mkdir -p "$to"
 # Order, owners and times do not come from the machine that packs.

@@ -60,6 +60,7 @@ for program in pipeline local-servers; do
     chmod +x "$folder/$program"
 done
 END
+real_path=$PATH real_home=$HOME
 export PATH=$installed:$bin HOME=$work/home
 
 # A repository with this project's scripts and the tag of its version, and the archive of that release.
@@ -79,6 +80,7 @@ make_release() {
     for name in "${all_programs[@]}"; do
         program "$work/programs/$name" <<<"echo \"released $name \$*\" >>\"\$calls\""
     done
+    echo "MIT, by somebody" >"$work/programs/THIRD_PARTY_LICENSES.txt"
     mkdir "$work/packed"
     "$work/origin/scripts/package.sh" "$work/programs" "$work/packed" >"$work/packed/SHA256SUMS"
 }

@@ -297,7 +297,7 @@ tar -tvzf "$work/packed/$archive" | awk '{ print $1, $2, $6 }' | sort >"$work/ou
 folder=${archive%.tar.gz}
 {
     echo "drwxr-xr-x 0/0 $folder/"
-    printf -- "-rw-r--r-- 0/0 $folder/%s\n" LICENSE THIRD_PARTY.md
+    printf -- "-rw-r--r-- 0/0 $folder/%s\n" LICENSE THIRD_PARTY.md THIRD_PARTY_LICENSES.txt
     printf -- "-rwxr-xr-x 0/0 $folder/%s\n" "${all_programs[@]}"
 } | sort | diff - "$work/output" || fail "another content"
 end
@@ -308,6 +308,22 @@ run scripts/package.sh "$work/copy" "$work/none"
 fails
 says "copy/relay does not exist"
 [ ! -e "$work/none" ] || fail "made something"
+end
+
+begin "an archive without the licences of others is not made, and the advice helps"
+rm -r "$work/copy"
+cp -r "$work/programs" "$work/copy"
+rm "$work/copy/THIRD_PARTY_LICENSES.txt"
+run scripts/package.sh "$work/copy" "$work/none"
+fails
+says "python3 scripts/licences.py --texts $work/copy/THIRD_PARTY_LICENSES.txt"
+[ ! -e "$work/none" ] || fail "made something"
+# With the repository's own cargo and Python, which this machine has not.
+(cd "$root" && PATH=$real_path HOME=$real_home python3 scripts/licences.py --texts "$work/copy/THIRD_PARTY_LICENSES.txt") \
+    >"$work/output" 2>&1 || fail "the advice does not help"
+grep -q '^tokio ' "$work/copy/THIRD_PARTY_LICENSES.txt" || fail "has no licence of tokio"
+run scripts/package.sh "$work/copy" "$work/with-licences"
+succeeds
 end
 
 begin "a release has notes, and all files name its version"
