@@ -62,10 +62,11 @@ check_other_passwords() {
 # Clients ask the broker where it is and go there.
 check_advertised_host() {
     KAFKA_ADVERTISED_HOST=127.0.0.2 BIND_ADDRESS=127.0.0.2 up --wait broker
-    # Metadata, version 0, of no topic: length, API key 3, version, correlation id 7, no client id, an empty array.
+    # Metadata, version 0, of no topic: length, API key 3, version, correlation id 7, no client id, an empty array. The
+    # answer has 18 bytes before the host, and four of the port behind it.
     local answer
     answer=$(exec 3<>/dev/tcp/127.0.0.2/9092 && printf '\0\0\0\x0e\0\x03\0\0\0\0\0\x07\xff\xff\0\0\0\0' >&3 \
-        && timeout 10 head -c 27 <&3 | tr -c '0-9.\n' ' ')
+        && timeout 10 head -c 31 <&3 | tr -c '0-9.\n' ' ')
     [[ $answer == *" 127.0.0.2 "* ]] || fail "the broker says that it is at: $answer"
     up --wait
 }
