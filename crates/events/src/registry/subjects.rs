@@ -1,9 +1,12 @@
 //! Questions about subjects and their compatibility.
 
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{NoSuch, Registry, RegistryError};
+
+/// In bytes; schemas have kilobytes.
+pub(super) const MAX_ANSWER: usize = 16 << 20;
 
 impl Registry {
     /// Sets what changes of the subject's schema are allowed, such as `BACKWARD_TRANSITIVE`. The subject need not
@@ -83,21 +86,33 @@ impl Registry {
     ) -> Result<Result<Value, NoSuch>, RegistryError> {
         let response = request.send().await.map_err(|source| self.unavailable(source))?;
         let status = response.status();
+        let body = self.body(response).await?;
         if status.is_success() {
-            return response.json().await.map(Ok).map_err(|source| self.unavailable(source));
+            return serde_json::from_slice(&body).map(Ok).map_err(|source| self.unavailable(source));
         }
-        let message = response.text().await.map_err(|source| self.unavailable(source))?;
         if status == StatusCode::NOT_FOUND {
             let code =
-                serde_json::from_str::<Value>(&message).ok().and_then(|body| body["error_code"].as_u64());
+                serde_json::from_slice::<Value>(&body).ok().and_then(|body| body["error_code"].as_u64());
             return Ok(Err(NoSuch {
                 by_registry: code.is_some_and(|code| code == 404 || code / 100 == 404),
             }));
         }
+        let message = String::from_utf8_lossy(&body);
         if status.is_server_error() {
             return Err(self.unavailable(format!("{status}: {message}")));
         }
         Err(self.refused(what(), format!("{status}: {message}")))
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, RegistryError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|source| self.unavailable(source))? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(self.unavailable(format!("its answer is longer than {MAX_ANSWER} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
     }
 
     fn refused(&self, what: String, message: String) -> RegistryError {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use super::subjects::MAX_ANSWER;
 use super::*;
 
 /// A server that gives each of these answers to the paths that end so, and 404 in plain text to all others.
@@ -22,7 +23,8 @@ async fn registry(answers: &'static [(&'static str, &'static str, &'static str)]
             let length = body.len();
             let answer =
                 format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
-            client.write_all(answer.as_bytes()).await.unwrap();
+            // It may hang up before the end.
+            let _ = client.write_all(answer.as_bytes()).await;
         }
     });
     client(url)
@@ -74,4 +76,18 @@ async fn ids_that_no_registry_gives_are_not_asked_for() {
         assert!(matches!(registry.schema_by_id(id).await, Err(RegistryError::NotFound { .. })), "{id}");
     }
     assert!(matches!(registry.schema_by_id(u32::MAX >> 1).await, Err(RegistryError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_kept() {
+    let longer: &'static str = Box::leak(" ".repeat(MAX_ANSWER + 1).into_boxed_str());
+    let answers: &'static [_] =
+        Box::leak(Box::new([("/ids/1", "200 OK", longer), ("/ids/2", "403 Forbidden", longer)]));
+    let registry = registry(answers).await;
+    for id in [1, 2] {
+        let error = registry.schema_by_id(id).await.unwrap_err();
+        assert!(
+            matches!(&error, RegistryError::Unavailable { source, .. } if source.to_string().contains("longer"))
+        );
+    }
 }
