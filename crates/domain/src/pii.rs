@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 
 use hmac::{Hmac, KeyInit, Mac};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// Fewest bytes of a key; RFC 2104 advises against keys shorter than the hash, half of it is what a pseudonym has.
@@ -30,7 +30,7 @@ const PSEUDONYM_BYTES: usize = 16;
 const MASK: &str = "***";
 
 /// Rule of a text, from the most open to the strictest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TextRule {
     /// The value as it is.
@@ -43,7 +43,7 @@ pub enum TextRule {
 }
 
 /// Rule of a number or a date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NumberRule {
     /// The value as it is.

@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Connection settings of every client, and librdkafka's own properties for what is not named here.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -33,7 +33,7 @@ pub struct KafkaConfig {
 }
 
 /// As Kafka's `security.protocol`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SecurityProtocol {
     /// Neither.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use events::RegistryConfig;
 use kafka::KafkaConfig;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use service::config::units::{DurationText, duration};
 use service::config::{Config, ConfigError, PostgresConfig};
 
@@ -91,7 +91,7 @@ pub struct TableConfig {
 }
 
 /// What the first start does with the rows that are there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SnapshotMode {
     /// Publishes them, with the operation `r`.

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `[postgres]`: where the tables are.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -29,7 +29,7 @@ pub struct PostgresConfig {
 }
 
 /// As `sslmode` of libpq.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SslMode {
     /// Never encrypted.
@@ -54,7 +54,7 @@ pub struct TelemetryConfig {
 }
 
 /// Shape of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// One readable line an event.
