@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs the commands of a document as its reader would: the `$` lines of its console blocks, in one shell, in order.
 
-Usage: doc_commands.py DOCUMENT. Ends with 1 at the first command that fails. What a block shows besides is not
-compared.
+Usage: doc_commands.py DOCUMENT [PATTERN]. Leaves out the commands that begin with PATTERN, a regular expression. Ends
+with 1 at the first command that fails. What a block shows besides is not compared.
 """
 
 import pathlib
@@ -40,6 +40,8 @@ def script(all_commands: list[str]) -> str:
 
 if __name__ == "__main__":
     wanted = commands(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
+    if len(sys.argv) > 2:
+        wanted = [command for command in wanted if not re.match(sys.argv[2], command)]
     if not wanted:
         sys.exit(f"doc_commands: {sys.argv[1]} has no command")
     # A file, as a document's `pkill -f` would find its own text on the command line of `bash -c`, and kill the shell.

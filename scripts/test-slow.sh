@@ -7,7 +7,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 groups=(tutorial spark fuzz chaos bench compose-debian compose-current)
 run_group() {
     case $1 in
-        tutorial) BUILD=1 python3 scripts/doc_commands.py docs/tutorial.md ;;
+        tutorial)
+            # The other commands of README are `make test` and compose-test.
+            BUILD=1 python3 scripts/doc_commands.py README.md 'make test|.*docker'
+            BUILD=1 python3 scripts/doc_commands.py docs/tutorial.md
+            ;;
         spark) scripts/test-spark.sh ;;
         fuzz) scripts/fuzz.sh ;;
         chaos)
