@@ -18,7 +18,7 @@ if [ -n "$reason" ]; then
     scripts/setup.sh
     # The servers are fetched while the compiler is at work; what fails here, `pipeline up` says.
     cargo build --release --workspace --bin local-servers
-    "$target/local-servers" fetch --only "postgres,kafka,registry,cassandra,airflow${SPARK:+,spark}" >/dev/null 2>&1 &
+    "$target/local-servers" fetch ${KRAFT:+--kraft} --only "postgres,kafka,registry,cassandra,airflow${SPARK:+,spark}" >/dev/null 2>&1 &
     cargo build --release --workspace --bins ${SPARK:+--lib}
     used=$target
 fi

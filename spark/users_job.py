@@ -21,7 +21,7 @@ import time
 
 # What this script was written for; crates/local-servers/src/artifacts/catalog.rs has the versions that are tested.
 MODULE_VERSION = "0.1.0"
-SPARK_VERSIONS = ((4, 1), (4, 2))  # from the first on, below the second
+SPARK_VERSIONS = ((4, 1), (4, 3))  # from the first on, below the second
 
 DEFAULTS = {
     "spark.app.name": "users.raw to users.processed",

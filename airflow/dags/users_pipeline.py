@@ -30,8 +30,8 @@ def ask_fetcher(method: str, path: str, body: dict[str, Any] | None = None) -> d
     Fails the task for good if the fetcher refuses the request: asking again would not help.
     """
     import requests
-    from airflow.exceptions import AirflowFailException
     from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowFailException
 
     connection = Connection.get("fetcher")
     host = connection.host if "://" in connection.host else f"{connection.schema or 'http'}://{connection.host}"
@@ -129,7 +129,7 @@ def users_pipeline() -> None:
         """Waits until PostgreSQL has every page of the run; fails at once if the fetcher has given it up."""
         from urllib.parse import quote
 
-        from airflow.exceptions import AirflowFailException
+        from airflow.sdk.exceptions import AirflowFailException
 
         run_id = get_current_context()["run_id"]
         run = ask_fetcher("GET", f"/runs/{quote(run_id, safe='')}")
@@ -145,7 +145,7 @@ def users_pipeline() -> None:
     @task.sensor(mode="reschedule", poke_interval=2, timeout=FETCH_DEADLINE_SECONDS)
     def wait_for_cassandra(run: dict[str, Any]) -> PokeReturnValue:
         """Waits until Cassandra has every stored profile of the run; fails with numbers at the deadline."""
-        from airflow.exceptions import AirflowFailException
+        from airflow.sdk.exceptions import AirflowFailException
 
         context = get_current_context()
         now = datetime.now(UTC)

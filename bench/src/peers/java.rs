@@ -13,9 +13,9 @@ use crate::world::World;
 /// Kafka Streams with Avro.
 pub(crate) const STREAMS: Artifact = Artifact::maven(
     "kafka-streams",
-    "3.9.1",
+    "3.9.2",
     &[
-        "org.apache.kafka:kafka-streams:3.9.1",
+        "org.apache.kafka:kafka-streams:3.9.2",
         "org.apache.avro:avro:1.12.0",
         "org.slf4j:slf4j-reload4j:1.7.36",
     ],
@@ -27,7 +27,7 @@ pub(crate) const DRIVER: Artifact = Artifact::maven(
     "4.17.0",
     &[
         "com.datastax.oss:java-driver-core:4.17.0",
-        "org.apache.kafka:kafka-clients:3.9.1",
+        "org.apache.kafka:kafka-clients:3.9.2",
         "org.apache.avro:avro:1.12.0",
         "org.slf4j:slf4j-reload4j:1.7.36",
     ],

@@ -19,8 +19,8 @@ const CONNECTORS: Artifact = Artifact::maven(
     "spark-peer-connectors",
     VERSION,
     &[
-        "org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.1",
-        "org.apache.spark:spark-avro_2.13:4.1.1",
+        "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0",
+        "org.apache.spark:spark-avro_2.13:4.2.0",
         "com.datastax.spark:spark-cassandra-connector_2.13:3.5.1",
     ],
 );

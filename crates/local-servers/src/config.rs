@@ -70,11 +70,12 @@ impl Server {
     }
 
     /// What must be fetched to run it.
-    pub const fn artifacts(self) -> &'static [Artifact] {
+    pub const fn artifacts(self, kraft: bool) -> &'static [Artifact] {
         match self {
+            Self::Kafka if kraft => &[artifacts::KAFKA_KRAFT],
             Self::Postgres => &[artifacts::POSTGRES],
             Self::Zookeeper | Self::Kafka => &[artifacts::KAFKA],
-            Self::Registry => &[artifacts::REGISTRY],
+            Self::Registry => &[artifacts::REGISTRY, artifacts::REGISTRY_JAVA],
             Self::Cassandra => &[artifacts::CASSANDRA],
             Self::Airflow => &[artifacts::AIRFLOW],
             Self::Spark => &[artifacts::SPARK, artifacts::SPARK_KAFKA],
@@ -338,7 +339,7 @@ impl StackConfig {
     /// What must be fetched for them.
     pub fn artifacts(&self) -> Vec<Artifact> {
         let mut artifacts: Vec<Artifact> =
-            self.all_servers().into_iter().flat_map(Server::artifacts).copied().collect();
+            self.all_servers().into_iter().flat_map(|server| server.artifacts(self.kraft)).copied().collect();
         artifacts.dedup_by_key(|artifact| artifact.name);
         artifacts
     }

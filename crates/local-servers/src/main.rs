@@ -27,6 +27,9 @@ struct Fetch {
     /// Only what these servers need, separated by commas, and cqlsh.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Server>,
+    /// Kafka of the line that runs without ZooKeeper.
+    #[arg(long)]
+    kraft: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -54,7 +57,7 @@ type AnyError = Box<dyn std::error::Error>;
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Fetch(wanted) => fetch(wanted.only).await,
+        Command::Fetch(wanted) => fetch(wanted).await,
         Command::Up(up) => run(up).await,
     };
     match done {
@@ -77,9 +80,10 @@ fn report(error: &dyn std::error::Error) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-async fn fetch(only: Vec<Server>) -> Result<(), AnyError> {
-    let servers = if only.is_empty() { Server::ALL.to_vec() } else { only };
-    let mut artifacts: Vec<_> = servers.into_iter().flat_map(Server::artifacts).copied().collect();
+async fn fetch(wanted: Fetch) -> Result<(), AnyError> {
+    let servers = if wanted.only.is_empty() { Server::ALL.to_vec() } else { wanted.only };
+    let mut artifacts: Vec<_> =
+        servers.into_iter().flat_map(|server| server.artifacts(wanted.kraft)).copied().collect();
     artifacts.dedup_by_key(|artifact| artifact.name);
     artifacts.push(CQLSH);
     Ok(local_servers::fetch(&Cache::from_env()?, &artifacts, &Progress::auto()).await?)

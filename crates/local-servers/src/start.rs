@@ -47,7 +47,7 @@ async fn start(
     ready: &watch::Sender<BTreeSet<Server>>,
 ) -> Result<()> {
     let config = &stack.config;
-    artifacts::fetch(&config.cache, server.artifacts(), &config.progress).await?;
+    artifacts::fetch(&config.cache, server.artifacts(config.kraft), &config.progress).await?;
     let needs = server.needs(config.kraft);
     let step = config.progress.step(server.name(), None);
     if !needs.is_empty() {

