@@ -46,7 +46,7 @@ python3 scripts/licences.py --check
 scripts/context_check.sh
 python3 -m unittest discover -q -s ci
 
-# cargo-deny takes any failure to read the advisories as one of its own.
+# Under the name that cargo-deny gives to the copy of its default source.
 database=target/advisories/advisory-db-3157b0e258782691
 rm -rf target/advisories
 mkdir -p "$database"
