@@ -119,6 +119,8 @@ impl Pipeline {
         let properties = ["max.poll.interval.ms", "session.timeout.ms"]
             .map(|name| (name.to_owned(), POLL_INTERVAL.into()));
         env.set("kafka.properties", toml::Table::from_iter(properties));
+        // In place of a minute, so that what is open when an outage begins has ended before its end.
+        env.set("relay.transaction_timeout", "15s");
         insert_known(&env, USERS).await;
         let mut services = Vec::new();
         for (name, _) in BOUNDS {
